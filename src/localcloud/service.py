@@ -1,0 +1,89 @@
+"""What a service of the local cloud is, and what it is given.
+
+A service folder has an `api.py` with `def api(cloud: Cloud) -> Api`. An API is either *RPC*: objects whose
+class is named after a gRPC service and whose methods are its RPCs in snake_case (the catalog adds transports,
+routes, transcoding and errors), or *HTTP*: an ASGI application, for APIs that Google describes by discovery
+documents alone (Cloud Storage, BigQuery).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from starlette.types import ASGIApp
+
+if TYPE_CHECKING:
+    from localcloud.objects import Objects
+    from localcloud.operations import Operations
+    from localcloud.resources import ResourceStore
+    from localcloud.runtime import Runtime
+
+
+@dataclass
+class Call:
+    """One request as it arrived; a method takes it as its last argument if it names it `call`."""
+
+    method: str
+    """`google.pubsub.v1.Publisher.Publish`."""
+    transport: Literal["grpc", "rest", "internal"]
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Request headers or gRPC metadata, keys in lower case."""
+    response_headers: dict[str, str] = field(default_factory=dict)
+    """What the method wants sent back as headers (REST) or initial metadata (gRPC)."""
+    deadline: float | None = None
+    """`time.monotonic()` at which the client gives up, where it said so."""
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    """Set when the client has gone: long-running methods look at it."""
+
+    def remaining(self, default: float) -> float:
+        """Seconds that are left to answer in; `default` where the client named no deadline."""
+        return default if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+
+@dataclass(frozen=True)
+class Api:
+    """One Google API: the hosts it answers on and what answers.
+
+    Args:
+        name: Google's short name, such as `aiplatform`.
+        hosts: Host patterns; `*` stands for one leading label or part, as in `*-aiplatform.googleapis.com`.
+        services: RPC objects; the class name is the gRPC service's (`JobService`).
+        packages: The proto packages these objects serve, the first being the one they are written in;
+            requests to the others are carried over by their wire form (v1beta1 to v1).
+        http: An ASGI application for everything that is not RPC on these hosts.
+        paths: Path prefixes under which `http` answers on the bare loopback address as well
+            (`/storage/v1/`), which is how `*_EMULATOR_HOST` and gcloud's endpoint overrides arrive.
+        start: Called once, before the first request: recover what an earlier process left.
+        stop: Called once at the end: end processes and flush.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    services: tuple[object, ...] = ()
+    packages: tuple[str, ...] = ()
+    http: ASGIApp | None = None
+    paths: tuple[str, ...] = ()
+    start: Callable[[], None] = lambda: None
+    stop: Callable[[], None] = lambda: None
+
+
+@dataclass
+class Cloud:
+    """The facilities that services share. Services reach each other only through `call`."""
+
+    root: Path
+    """The state folder: everything the local cloud keeps is below it."""
+    port: int
+    store: ResourceStore
+    operations: Operations
+    objects: Objects
+    runtime: Runtime
+    call: Callable[[str, Any], Any]
+    """`call("google.pubsub.v1.Publisher.Publish", request)`: a unary RPC of another service, in process."""
+    environment: Callable[[], dict[str, str]]
+    """The variables that point a process at this local cloud: what `mlops env` prints."""
