@@ -15,6 +15,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from accelerator.errors import CodeError, Place
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -131,19 +133,6 @@ class Predictor(Protocol):
         """Turn what `predict` returned into the response body, `{"predictions": [...]}`."""
 
 
-class ContractError(Exception):
-    """Plugged-in code or an artifact that cannot be used: a headline, the place, what to do next."""
-
-    def __init__(self, headline: str, place: str, hint: str) -> None:
-        super().__init__(headline)
-        self.headline = headline
-        self.place = place
-        self.hint = hint
-
-    def __str__(self) -> str:
-        return f"{self.headline}\n  where: {self.place}\n  next:  {self.hint}"
-
-
 @dataclass(frozen=True)
 class Plugin:
     """A team's module and what was found in it."""
@@ -158,13 +147,13 @@ class Plugin:
         """The `train` function.
 
         Raises:
-            ContractError: There is none.
+            CodeError: There is none.
         """
         if self.train is None:
-            raise ContractError(
+            raise CodeError(
                 f"{self.path.name} defines no function named train",
-                str(self.path),
-                "define train(train, validation, **hyperparameters) that returns (model, metrics)",
+                place=str(self.path),
+                next_step="define train(train, validation, **hyperparameters) that returns (model, metrics)",
             )
         return self.train
 
@@ -176,14 +165,14 @@ def load_plugin(path: str | Path) -> Plugin:
     have modules of its own beside it and pickled objects of its classes load wherever this was called first.
 
     Raises:
-        ContractError: The file is missing, does not import, or defines something of another shape.
+        CodeError: The file is missing, does not import, or defines something of another shape.
     """
     path = Path(path).resolve()
     if not path.is_file():
-        raise ContractError(
+        raise CodeError(
             "The code to plug in is not there",
-            str(path),
-            "check the path of the model code, such as model.py",
+            place=str(path),
+            next_step="check the path of the model code, such as model.py",
         )
     module = _import(path)
     train = getattr(module, "train", None)
@@ -195,22 +184,22 @@ def load_plugin(path: str | Path) -> Plugin:
     if predictor is Predictor:  # imported for its name alone
         predictor = None
     if predictor is not None and not isinstance(predictor, type):
-        raise ContractError(
+        raise CodeError(
             f"Predictor must be a class, not a {type(predictor).__name__}",
-            str(path),
-            "write `class Predictor:` with any of load, preprocess, predict, postprocess",
+            place=str(path),
+            next_step="write `class Predictor:` with any of load, preprocess, predict, postprocess",
         )
     return Plugin(path, module, train, predictor, search_space)
 
 
-def place_of(error: BaseException, folder: Path) -> str:
-    """`file:line` of the innermost frame below `folder` that an error passed through; else the folder."""
+def place_of(error: BaseException, folder: Path) -> Place:
+    """The innermost line below `folder` that an error passed through; else the folder."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f"{error.filename}:{error.lineno}"
+        return Place(error.filename, error.lineno)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if Path(frame.filename).is_relative_to(folder):
-            return f"{frame.filename}:{frame.lineno}"
-    return str(folder)
+            return Place(frame.filename, frame.lineno)
+    return Place(str(folder))
 
 
 def _import(path: Path) -> ModuleType:
@@ -218,19 +207,19 @@ def _import(path: Path) -> ModuleType:
     if loaded is not None and getattr(loaded, "__file__", None) == str(path):
         return loaded
     if loaded is not None or path.stem in sys.stdlib_module_names:
-        raise ContractError(
+        raise CodeError(
             f"The file name {path.name} hides the module {path.stem} that is there already",
-            str(path),
-            "give the file another name, such as model.py",
+            place=str(path),
+            next_step="give the file another name, such as model.py",
         )
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ContractError(
+        raise CodeError(
             f"{path.name} is not a Python file",
-            str(path),
-            "name a file that ends in .py",
+            place=str(path),
+            next_step="name a file that ends in .py",
         )
     module = importlib.util.module_from_spec(spec)
     sys.modules[path.stem] = module
@@ -238,59 +227,59 @@ def _import(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except ModuleNotFoundError as error:
         del sys.modules[path.stem]
-        raise ContractError(
+        raise CodeError(
             f"{path.name} imports {error.name}, which is not installed",
-            place_of(error, path.parent),
-            f"add the package that has {error.name} to the project's requirements.txt and rebuild the image",
+            place=place_of(error, path.parent),
+            next_step=f"add the package that has {error.name} to the project's requirements.txt and rebuild the image",
         ) from error
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
-        raise ContractError(
+        raise CodeError(
             f"{path.name} does not import: {type(error).__name__}: {error}",
-            place_of(error, path.parent),
-            f"run `python {path.name}` to see it, and move what needs data or the network into a function",
+            place=place_of(error, path.parent),
+            next_step=f"run `python {path.name}` to see it, and move what needs data or the network into a function",
         ) from error
     return module
 
 
 def _check_search_space(search_space: object, path: Path) -> None:
     if not isinstance(search_space, Mapping):
-        raise ContractError(
+        raise CodeError(
             f"search_space must be a dict, not a {type(search_space).__name__}",
-            str(path),
-            'write search_space = {"learning_rate": Double(0.01, 0.3, scale="log")}',
+            place=str(path),
+            next_step='write search_space = {"learning_rate": Double(0.01, 0.3, scale="log")}',
         )
     for name, parameter in search_space.items():
         if not isinstance(name, str) or not isinstance(parameter, Parameter):
-            raise ContractError(
+            raise CodeError(
                 f"search_space[{name!r}] must be a Double, Integer, Discrete or Categorical, "
                 f"not a {type(parameter).__name__}",
-                str(path),
-                "import the four from accelerator.contract",
+                place=str(path),
+                next_step="import the four from accelerator.contract",
             )
 
 
 def _check_train(train: object, search_space: Mapping[str, Parameter], path: Path) -> None:
     if not callable(train):
-        raise ContractError(
+        raise CodeError(
             f"train must be a function, not a {type(train).__name__}",
-            str(path),
-            "define train(train, validation, **hyperparameters) that returns (model, metrics)",
+            place=str(path),
+            next_step="define train(train, validation, **hyperparameters) that returns (model, metrics)",
         )
     try:
         # Partial: hyperparameters that are not searched may come from mlops.yaml or the command line.
         inspect.signature(train).bind_partial(None, None, **dict.fromkeys(search_space))
     except TypeError as error:
-        raise ContractError(
+        raise CodeError(
             f"train does not take what it is called with: {error}",
-            f"{path}:{_line_of(train)}",
-            "take the two splits first and every name of search_space as a keyword argument",
+            place=Place(str(path), _line_of(train)),
+            next_step="take the two splits first and every name of search_space as a keyword argument",
         ) from None
 
 
-def _line_of(function: Callable[..., Any]) -> int:
+def _line_of(function: Callable[..., Any]) -> int | None:
     code = getattr(function, "__code__", None)
-    return code.co_firstlineno if code is not None else 1
+    return code.co_firstlineno if code is not None else None
 
 
 def _check_range(minimum: float, maximum: float, scale: Scale) -> None:
