@@ -121,14 +121,19 @@ def message_class(full_name: str) -> Any:
 
 @cache
 def load() -> Catalog:
-    """The surface, from the cache or read off the client libraries (some 10 s, once for each set of versions)."""
+    """The surface, from the cache or read off the client libraries (some 10 s, once for each set of versions).
+
+    In a process that uses a client library as well, import that first: its messages are then used as they are, while
+    proto-plus fails on message types that somebody else has registered.
+    """
     folder = cache_folder() / f"catalog-{_key()}"
     if not folder.is_dir():
         _build(folder)
     files = descriptor_pb2.FileDescriptorSet.FromString((folder / "descriptors.pb").read_bytes())
     pool = descriptor_pool.Default()
     for file in files.file:
-        pool.AddSerializedFile(file.SerializeToString())
+        if not _registered(pool, file.name):
+            pool.AddSerializedFile(file.SerializeToString())
     surface = json.loads((folder / "surface.json").read_bytes())
     methods = [
         Method(**{**method, "http": tuple(HttpRule(**rule) for rule in method["http"])})
@@ -144,6 +149,14 @@ def cache_folder() -> Path:
     """Where things that can be made again are kept between runs, for this user."""
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "vertex-mlops-accelerator"
+
+
+def _registered(pool: descriptor_pool.DescriptorPool, file: str) -> bool:
+    try:
+        pool.FindFileByName(file)
+    except KeyError:
+        return False
+    return True
 
 
 def _key() -> str:
