@@ -1,0 +1,11 @@
+"""GoogleSQL on DuckDB: `Engine.execute` runs one statement or script and gives a `Result`.
+
+The REST layer owns jobs, pages and bodies; `tables.py` owns what is stored.
+"""
+
+from __future__ import annotations
+
+from .engine import Engine, Session
+from .result import Cancellation, Result
+
+__all__ = ["Cancellation", "Engine", "Result", "Session"]
