@@ -1,0 +1,1 @@
+"""BigQuery on DuckDB: tables, SQL, and the REST and Storage APIs over them."""
