@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,10 +40,24 @@ class Call:
     """`time.monotonic()` at which the client gives up, where it said so."""
     cancelled: threading.Event = field(default_factory=threading.Event)
     """Set when the client has gone: long-running methods look at it."""
+    package: str = ""
+    """The proto package that the client speaks, such as `google.cloud.aiplatform.v1beta1`."""
+    native: str = ""
+    """The package that the method is written in, such as `google.cloud.aiplatform.v1`."""
 
     def remaining(self, default: float) -> float:
         """Seconds that are left to answer in; `default` where the client named no deadline."""
         return default if self.deadline is None else max(0.0, self.deadline - time.monotonic())
+
+    def type_url(self, full_name: str) -> str:
+        """The type URL under which the client knows a message: operations hold theirs packed in an Any."""
+        if self.native and full_name.startswith(self.native + "."):
+            full_name = self.package + full_name[len(self.native) :]
+        return f"type.googleapis.com/{full_name}"
+
+
+CURRENT_CALL: ContextVar[Call] = ContextVar("CURRENT_CALL")
+"""The request that is being answered in this thread or task."""
 
 
 @dataclass(frozen=True)
