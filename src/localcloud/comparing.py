@@ -61,7 +61,7 @@ def comparison(path: Path | None, operator: str, argument: Argument) -> Callable
     if operator == ":" and argument.text == "*" and not argument.quoted:
         return is_present
     leaf = path.leaf if path is not None else None
-    if path is not None and isinstance(path.steps[-1], str) and operator == ":":
+    if path is not None and leaf is not None and isinstance(path.steps[-1], str) and operator == ":":
         operator = "="  # m.key:value asks for that entry of the map, not for a part of its text
     if path is not None and path.whole_map:
         if operator != ":":

@@ -31,8 +31,8 @@ from localcloud.resources import ResourceStore
 
 _log = logging.getLogger(__name__)
 _RESTARTED = (
-    "The local cloud was restarted while this operation ran, so it did not finish. Look at the resource it was "
-    "working on and send the request again."
+    "The local cloud was restarted while this operation ran, so it did not finish. Look at the resource it "
+    "was working on and send the request again."
 )
 
 
@@ -214,7 +214,7 @@ class Operations:
         except Exception:
             _log.exception("operation %s failed", handle.name)
             internal = Internal(
-                f"Operation `{handle.name}` failed inside the local cloud; the server's log has the traceback."
+                f"Operation `{handle.name}` failed inside the local cloud; the server's log says where."
             )
             self._finish(handle.name, error=CloudErrorStatus(internal.code, internal.message))
         else:

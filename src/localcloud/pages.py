@@ -52,14 +52,15 @@ class Order:
             words = part.split()
             if not words or len(words) > 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
                 raise InvalidArgument(
-                    f"Invalid order_by `{text}` at `{part.strip()}`: write `field` or `field desc`, joined by commas."
+                    f"Invalid order_by `{text}` at `{part.strip()}`: "
+                    "write `field` or `field desc`, joined by commas."
                 )
             try:
                 path = Path(descriptor, split_path(words[0]))
             except InvalidArgument as error:
                 raise InvalidArgument(f"Invalid order_by `{text}`: {error.message}") from None
             self.keys.append((path, len(words) == 2 and words[1].lower() == "desc"))
-        # Equal items stay in order of creation; in reverse where the last key is descending (create_time desc).
+        # Equal items stay in order of creation, in reverse where the last key is descending.
         self.newest_first = bool(self.keys) and self.keys[-1][1]
 
     def place(self, message: Any, sequence: int) -> Place:
@@ -140,7 +141,8 @@ def decode_token(token: str, arguments: Iterable[str], length: int) -> Place:
         )
     if digest != _digest(arguments):
         raise InvalidArgument(
-            "page_token belongs to a list with other arguments: parent, filter and order_by must stay the same."
+            "page_token belongs to a list with other arguments: "
+            "parent, filter and order_by must stay the same."
         )
     return list(place)
 

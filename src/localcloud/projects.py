@@ -60,8 +60,8 @@ class Projects:
     def canonical(self, name: str) -> str:
         """A resource name with the project number in it, whichever way it was named.
 
-        `projects/my-project/locations/r/models/5` becomes `projects/123456789012/locations/r/models/5`; a name
-        of anything else comes back as it is.
+        `projects/my-project/locations/r/models/5` becomes `projects/123456789012/locations/r/models/5`; a
+        name of anything else comes back as it is.
         """
         first, slash, rest = name.partition("/")
         if first != "projects" or not slash:

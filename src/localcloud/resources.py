@@ -42,8 +42,8 @@ INSERT INTO counter SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM counter);
 class ResourceStore:
     """Resources by name, safe to use from many threads, durable against the end of the process at any time.
 
-    A write is in the operating system's hands when the method returns (WAL, synchronous=NORMAL), so killing the
-    server loses nothing; messages that come back are the caller's own copies.
+    A write is in the operating system's hands when the method returns (WAL, synchronous=NORMAL), so killing
+    the server loses nothing; messages that come back are the caller's own copies.
 
     Args:
         path: The database file; it is made if it is not there.
