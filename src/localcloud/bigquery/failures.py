@@ -34,7 +34,9 @@ class InvalidQuery(BigQueryError, errors.InvalidArgument):
 
     default_reason = "invalidQuery"
 
-    def __init__(self, message: str, *, reason: str = "", location: str = "query") -> None:
+    def __init__(
+        self, message: str, *, reason: str = "", location: str = "query"
+    ) -> None:
         super().__init__(message, reason=reason, location=location)
 
 
@@ -73,5 +75,7 @@ class Refused(BigQueryError, errors.Unimplemented):
 
     default_reason = "notImplemented"
 
-    def __init__(self, message: str, *, reason: str = "", location: str = "query") -> None:
+    def __init__(
+        self, message: str, *, reason: str = "", location: str = "query"
+    ) -> None:
         super().__init__(message, reason=reason, location=location)

@@ -32,7 +32,10 @@ class DatasetRef:
     @classmethod
     def of(cls, resource: Mapping[str, Any], project: str = "") -> DatasetRef:
         """From a DatasetReference of the REST API; `project` where it names none."""
-        return cls(str(resource.get("projectId") or project), str(resource.get("datasetId", "")))
+        return cls(
+            str(resource.get("projectId") or project),
+            str(resource.get("datasetId", "")),
+        )
 
     def check(self) -> None:
         """Raises Invalid unless the id may be a dataset's."""
@@ -84,7 +87,9 @@ class TableRef:
         Raises:
             Invalid: The text names no table.
         """
-        match = re.fullmatch(r"(?:((?:[a-z0-9.\-]+:)?[^:.]+)[:.])?([^:.]+)\.([^:.]+)", text)
+        match = re.fullmatch(
+            r"(?:((?:[a-z0-9.\-]+:)?[^:.]+)[:.])?([^:.]+)\.([^:.]+)", text
+        )
         if match is None or not (match[1] or project):
             raise Invalid(f"Invalid table name: {text}; write project.dataset.table")
         return cls(match[1] or project, match[2], match[3])
@@ -111,7 +116,11 @@ class TableRef:
     @property
     def resource(self) -> dict[str, str]:
         """The TableReference of the REST API."""
-        return {"projectId": self.project, "datasetId": self.dataset, "tableId": self.table}
+        return {
+            "projectId": self.project,
+            "datasetId": self.dataset,
+            "tableId": self.table,
+        }
 
     @property
     def duckdb(self) -> str:

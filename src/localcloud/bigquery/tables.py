@@ -5,19 +5,39 @@ SQL is the business of `engine/`; HTTP, jobs and file formats that of the module
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pyarrow as pa
 
-from .failures import Refused
+from . import schema, storage
+from .database import Resource, Transaction, conflict
+from .failures import BigQueryError, Duplicate, Invalid, Missing, Refused
+from .partitions import PARTITION_TIME, partition_condition, partition_time
 from .refs import DatasetRef, TableRef
+from .resources import Resources, fields_of, ingestion_time, stamp
+from .types import (
+    ArrowCast,
+    arrow_schema,
+    fields_of_arrow,
+    normalize,
+    quote,
+    type_of,
+    type_of_arrow_field,
+)
 
-Resource = dict[str, Any]
+__all__ = ["DatasetRef", "Resource", "TableRef", "Tables"]
+
+_BATCH_ROWS = 65_536
+_NOT_NULL = re.compile(r"NOT NULL constraint failed: .*\.([^.\s]+)")
 
 
-class Tables:
+class Tables(Resources):
     """Everything that BigQuery keeps. Thread safe; one process owns the file.
 
     Resources are REST v2 dicts (Dataset, Table, Routine) with every output field filled in except
@@ -28,79 +48,54 @@ class Tables:
     """
 
     def __init__(self, root: Path) -> None:
-        raise Refused("being written")
+        super().__init__(root)
+        self.translate_filter: Callable[[TableRef, Resource, str], str] = _no_filter
+        """Turns a row restriction into a DuckDB condition; set by Engine."""
+        self._sizes: dict[TableRef, tuple[str, int, int]] = {}
+        self._sizes_guard = threading.Lock()
 
     def close(self) -> None:
         """Writes everything into the file and lets go of it."""
-
-    # datasets
-    def insert_dataset(self, project: str, resource: Mapping[str, Any]) -> Resource:
-        """Creates a dataset from `datasetReference`, location, labels …; Duplicate when it is there."""
-        raise Refused("being written")
-
-    def get_dataset(self, ref: DatasetRef) -> Resource:
-        """The Dataset resource; Missing `Not found: Dataset p:d`."""
-        raise Refused("being written")
-
-    def list_datasets(self, project: str) -> list[Resource]:
-        """All datasets of a project by id, as full resources; filters and pages are the caller's."""
-        raise Refused("being written")
-
-    def patch_dataset(self, ref: DatasetRef, changes: Mapping[str, Any], *, etag: str = "") -> Resource:
-        """Merges the given fields (None removes one; label by label in `labels`)."""
-        raise Refused("being written")
-
-    def update_dataset(self, ref: DatasetRef, resource: Mapping[str, Any], *, etag: str = "") -> Resource:
-        """Replaces the writable fields."""
-        raise Refused("being written")
-
-    def delete_dataset(self, ref: DatasetRef, *, delete_contents: bool = False, etag: str = "") -> None:
-        """Deletes it; InUse when it has tables and `delete_contents` is not set."""
-        raise Refused("being written")
-
-    # tables and views
-    def insert_table(self, ref: TableRef, resource: Mapping[str, Any]) -> Resource:
-        """Creates an empty table (`schema`) or a view (`view.query`)."""
-        raise Refused("being written")
+        self.database.close()
 
     def get_table(self, ref: TableRef) -> Resource:
         """The Table resource, with numRows, numBytes, lastModifiedTime and etag as they are now."""
-        raise Refused("being written")
+        resource = dict(self.require_table(ref))
+        if resource["type"] != "VIEW":
+            rows, size = self.size(ref)
+            resource |= {
+                "numRows": str(rows),
+                "numBytes": str(size),
+                "numLongTermBytes": "0",
+            }
+            resource["numTotalLogicalBytes"] = resource["numActiveLogicalBytes"] = str(
+                size
+            )
+        return resource
 
-    def list_tables(self, ref: DatasetRef) -> list[Resource]:
-        """All tables, views and so on of a dataset by id, without row counts."""
-        raise Refused("being written")
+    def size(self, ref: TableRef) -> tuple[int, int]:
+        """Rows and logical bytes of a table."""
+        resource = self.require_table(ref)
+        with self._sizes_guard:
+            known = self._sizes.get(ref)
+        if known is not None and known[0] == resource["etag"]:
+            return known[1], known[2]
+        fields = fields_of(resource)
+        if not fields or resource["type"] == "VIEW":
+            return 0, 0
+        total = " + ".join(
+            f"sum({storage.logical_bytes(quote(f['name']), type_of(f))})"
+            for f in fields
+        )
+        with contextlib.closing(self.database.cursor()) as cursor:
+            row = cursor.execute(
+                f"SELECT count(*), coalesce({total}, 0) FROM {ref.duckdb}"
+            ).fetchone()
+        assert row is not None
+        with self._sizes_guard:
+            self._sizes[ref] = (resource["etag"], int(row[0]), int(row[1]))
+        return int(row[0]), int(row[1])
 
-    def patch_table(self, ref: TableRef, changes: Mapping[str, Any], *, etag: str = "") -> Resource:
-        """Merges the given fields; a new `schema` must be a permitted change of the old one."""
-        raise Refused("being written")
-
-    def update_table(self, ref: TableRef, resource: Mapping[str, Any], *, etag: str = "") -> Resource:
-        """Replaces the writable fields; the same rules for `schema`."""
-        raise Refused("being written")
-
-    def delete_table(self, ref: TableRef, *, etag: str = "") -> None:
-        """Deletes a table or view with its rows."""
-        raise Refused("being written")
-
-    # routines
-    def insert_routine(self, ref: TableRef, resource: Mapping[str, Any], *, replace: bool = False) -> Resource:
-        """Keeps a Routine resource (its checking is the engine's)."""
-        raise Refused("being written")
-
-    def get_routine(self, ref: TableRef) -> Resource:
-        """The Routine resource."""
-        raise Refused("being written")
-
-    def list_routines(self, ref: DatasetRef) -> list[Resource]:
-        """All routines of a dataset by id."""
-        raise Refused("being written")
-
-    def delete_routine(self, ref: TableRef) -> None:
-        """Deletes a routine."""
-        raise Refused("being written")
-
-    # rows
     def append(
         self,
         ref: TableRef,
@@ -133,16 +128,215 @@ class Tables:
             Invalid: A column that the table does not have, a value of the wrong type or without a
                 REQUIRED value; the message names the field.
         """
-        raise Refused("being written")
+        reader = data.to_reader() if isinstance(data, pa.Table) else data
+        reader = storage.readable_batches(reader)
+        given = fields_of_arrow(reader.schema)
+        with self.writing(ref) as transaction:
+            base, partition = self.prepare(
+                transaction,
+                ref,
+                given,
+                write_disposition=write_disposition,
+                create_disposition=create_disposition,
+                resource=resource,
+                schema_update_options=schema_update_options,
+            )
+            transaction.connection.register("incoming", reader)
+            sources = {
+                f.name.lower(): (quote(f.name), type_of_arrow_field(f))
+                for f in reader.schema
+            }
+            written = self.insert(transaction, base, sources, "incoming", partition)
+            transaction.connection.unregister("incoming")
+            return written
+
+    @contextlib.contextmanager
+    def writing(self, ref: TableRef) -> Iterator[Transaction]:
+        """A transaction that writes one table; DuckDB's errors come out as BigQuery's."""
+        with self.database.transaction() as transaction, stored_errors():
+            transaction.lock("table", ref.split()[0])
+            yield transaction
+
+    def prepare(
+        self,
+        transaction: Transaction,
+        ref: TableRef,
+        given: Sequence[Mapping[str, Any]],
+        *,
+        write_disposition: str,
+        create_disposition: str,
+        resource: Mapping[str, Any] | None = None,
+        schema_update_options: Sequence[str] = (),
+    ) -> tuple[TableRef, str]:
+        """Makes the table ready for rows with the fields `given`, by the dispositions.
+
+        Returns:
+            The table without its partition decorator, and the decorator.
+        """
+        base, partition = ref.split()
+        wanted = normalize(fields_of(resource or {}))
+        try:
+            existing = self.require_table(base, transaction)
+        except Missing:
+            if create_disposition != "CREATE_IF_NEEDED":
+                raise
+            fields = wanted or normalize([{**f, "mode": _relaxed(f)} for f in given])
+            self.create_table(
+                transaction, base, {**(resource or {}), "schema": {"fields": fields}}
+            )
+            return base, partition
+        if existing["type"] == "VIEW":
+            raise Invalid(f"Table {base} is a view: rows cannot be written to it")
+        if write_disposition == "WRITE_EMPTY" and self._occupied(
+            transaction, base, existing
+        ):
+            raise Duplicate(f"Already Exists: Table {base}")
+        if write_disposition == "WRITE_TRUNCATE":
+            self._truncate(transaction, base, partition, existing, wanted, given)
+        elif not fields_of(existing):
+            fields = wanted or normalize([{**f, "mode": _relaxed(f)} for f in given])
+            self.alter_table(
+                transaction, base, {**existing, "schema": {"fields": fields}}
+            )
+        else:
+            merged = schema.merged(
+                str(base), fields_of(existing), wanted or given, schema_update_options
+            )
+            if merged != fields_of(existing):
+                new_schema = {**existing["schema"], "fields": merged}
+                self.alter_table(transaction, base, {**existing, "schema": new_schema})
+        return base, partition
+
+    def _occupied(
+        self, transaction: Transaction, ref: TableRef, resource: Resource
+    ) -> bool:
+        if not fields_of(resource):
+            return False
+        return bool(
+            transaction.connection.execute(
+                f"SELECT 1 FROM {ref.duckdb} LIMIT 1"
+            ).fetchall()
+        )
+
+    def _truncate(
+        self,
+        transaction: Transaction,
+        ref: TableRef,
+        partition: str,
+        existing: Resource,
+        wanted: Sequence[Mapping[str, Any]],
+        given: Sequence[Mapping[str, Any]],
+    ) -> None:
+        if partition:
+            condition = partition_condition(existing, partition)
+            transaction.connection.execute(
+                f"DELETE FROM {ref.duckdb} WHERE {condition}"
+            )
+            return
+        fields = (
+            list(wanted)
+            or fields_of(existing)
+            or [{**f, "mode": _relaxed(f)} for f in given]
+        )
+        replaced = {
+            **existing,
+            "schema": {**(existing.get("schema") or {}), "fields": fields},
+        }
+        created = existing.get("creationTime")
+        answer = self.create_table(transaction, ref, replaced, replace=True)
+        transaction.put("table", ref, {**answer, "creationTime": created})
+
+    def insert(
+        self,
+        transaction: Transaction,
+        ref: TableRef,
+        sources: Mapping[str, tuple[str, Any]],
+        relation: str,
+        partition: str = "",
+        parameters: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Inserts what a DuckDB relation gives, column by column, and marks the table changed.
+
+        Args:
+            transaction: Holding the table's lock.
+            ref: The table.
+            sources: Expressions over the relation and their types, by lower-case column name.
+            relation: A table name or a parenthesized query.
+            partition: The partition that rows of an ingestion-time partitioned table go to.
+            parameters: Values of `$name` in the relation.
+        """
+        resource = self.require_table(ref, transaction)
+        left = dict(sources)
+        columns, values = [], []
+        for field in fields_of(resource):
+            source = left.pop(field["name"].lower(), None)
+            columns.append(quote(field["name"]))
+            values.append(
+                storage.missing(field)
+                if source is None
+                else storage.stored(*source, field, str(ref))
+            )
+        if ingestion_time(resource):
+            columns.append(quote(PARTITION_TIME))
+            values.append(partition_time(resource, partition))
+            left.pop(PARTITION_TIME.lower(), None)
+        if left:
+            raise Invalid(
+                f"Provided Schema does not match Table {ref}. Cannot add fields (field: {next(iter(left))})"
+            )
+        sql = f"INSERT INTO {ref.duckdb} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {relation}"
+        done = transaction.connection.execute(sql, dict(parameters or {})).fetchone()
+        self.touch(transaction, ref)
+        assert done is not None
+        return int(done[0])
+
+    def touch(self, transaction: Transaction, ref: TableRef) -> None:
+        """Notes that the rows of a table have changed."""
+        resource = dict(self.require_table(ref, transaction))
+        transaction.put("table", ref, stamp(resource), visible=False)
 
     def read(
-        self, ref: TableRef, columns: Sequence[str] | None = None, row_restriction: str = ""
+        self,
+        ref: TableRef,
+        columns: Sequence[str] | None = None,
+        row_restriction: str = "",
     ) -> pa.RecordBatchReader:
         """The rows, streamed, in `types.arrow_schema` of the selected columns (`a.b` selects a subfield).
 
         The snapshot is that of the call. Exhaust or close the reader.
         """
-        raise Refused("being written")
+        base, partition = ref.split()
+        resource = self.require_table(base)
+        if resource["type"] == "VIEW":
+            raise Invalid(
+                f"request failed: table {base} has a table type 'VIEW' that is not supported via Storage Read API"
+            )
+        fields = fields_of(resource)
+        if not fields:
+            raise Invalid(f"Table {base} does not have a schema.")
+        chosen = storage.selected(fields, columns, str(base))
+        conditions = []
+        if partition:
+            conditions.append(partition_condition(resource, partition))
+        if row_restriction:
+            conditions.append(self.translate_filter(base, resource, row_restriction))
+        listed = ", ".join(
+            f"{value} AS {quote(field['name'])}" for field, value in chosen
+        )
+        where = (
+            f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
+        )
+        cast = ArrowCast(arrow_schema([field for field, _ in chosen]))
+        cursor = self.database.cursor()
+        try:
+            with stored_errors():
+                rows = cursor.sql(
+                    f"SELECT {listed} FROM {base.duckdb}{where}"
+                ).to_arrow_reader(_BATCH_ROWS)
+        except BaseException:
+            cursor.close()
+            raise
+        return cast.reader(_batches(rows, cursor))
 
     def copy(
         self,
@@ -153,4 +347,91 @@ class Tables:
         create_disposition: str = "CREATE_IF_NEEDED",
     ) -> int:
         """Copies whole tables into one (copy jobs, CREATE TABLE COPY and CLONE); returns the rows."""
-        raise Refused("being written")
+        resources = [self.require_table(source.split()[0]) for source in sources]
+        first = resources[0]
+        for source, resource in zip(sources, resources, strict=True):
+            if resource["type"] == "VIEW":
+                raise Invalid(f"Cannot copy view {source}")
+            if [type_of(f) for f in fields_of(resource)] != [
+                type_of(f) for f in fields_of(first)
+            ]:
+                raise Invalid(
+                    f"Schema of {source} does not match the other source tables"
+                )
+        keep = (
+            "schema",
+            "timePartitioning",
+            "rangePartitioning",
+            "clustering",
+            "description",
+            "labels",
+        )
+        model = {key: first[key] for key in keep if key in first}
+        with self.writing(destination) as transaction:
+            base, partition = self.prepare(
+                transaction,
+                destination,
+                fields_of(first),
+                write_disposition=write_disposition,
+                create_disposition=create_disposition,
+                resource=model,
+            )
+            written = 0
+            for source, resource in zip(sources, resources, strict=True):
+                table, part = source.split()
+                columns = {
+                    f["name"].lower(): (quote(f["name"]), type_of(f))
+                    for f in fields_of(resource)
+                }
+                if not columns:
+                    continue
+                where = f" WHERE {partition_condition(resource, part)}" if part else ""
+                relation = f"(SELECT * FROM {table.duckdb}{where})"
+                written += self.insert(transaction, base, columns, relation, partition)
+            return written
+
+
+def _no_filter(ref: TableRef, resource: Resource, text: str) -> str:
+    raise Refused(f"Row restrictions need the SQL engine: {text}")
+
+
+def _relaxed(field: Mapping[str, Any]) -> str:
+    """The mode of a column made from data: data alone makes no column REQUIRED."""
+    return "REPEATED" if field.get("mode") == "REPEATED" else "NULLABLE"
+
+
+def _batches(
+    rows: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection
+) -> Iterator[pa.RecordBatch]:
+    try:
+        with stored_errors():
+            yield from rows
+    finally:
+        rows.close()
+        cursor.close()
+
+
+@contextlib.contextmanager
+def stored_errors() -> Iterator[None]:
+    """Turns DuckDB's errors about rows that are written or read into BigQuery's."""
+    try:
+        yield
+    except BigQueryError:
+        raise
+    except duckdb.TransactionException as error:
+        raise conflict(error) from error
+    except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
+        raise storage_error(str(error)) from error
+
+
+def storage_error(text: str) -> BigQueryError:
+    """BigQuery's error for a message of DuckDB's about stored rows."""
+    line = text.strip().splitlines()[0]
+    null = _NOT_NULL.search(line)
+    if null:
+        return Invalid(f"Required field {null[1]} cannot be null")
+    return Invalid(
+        re.sub(
+            r"^(?:Invalid Input|Conversion|Constraint|Out of Range) Error: ", "", line
+        )
+    )

@@ -27,7 +27,11 @@ _SCALARS: dict[str, tuple[str, str, pa.DataType]] = {
     "INT64": ("INTEGER", "BIGINT", pa.int64()),
     "FLOAT64": ("FLOAT", "DOUBLE", pa.float64()),
     "NUMERIC": ("NUMERIC", "DECIMAL(38,9)", pa.decimal128(38, 9)),
-    "BIGNUMERIC": ("BIGNUMERIC", f"DECIMAL(38,{BIGNUMERIC_SCALE})", pa.decimal256(76, 38)),
+    "BIGNUMERIC": (
+        "BIGNUMERIC",
+        f"DECIMAL(38,{BIGNUMERIC_SCALE})",
+        pa.decimal256(76, 38),
+    ),
     "BOOL": ("BOOLEAN", "BOOLEAN", pa.bool_()),
     "STRING": ("STRING", "VARCHAR", pa.string()),
     "BYTES": ("BYTES", "BLOB", pa.binary()),
@@ -38,6 +42,7 @@ _SCALARS: dict[str, tuple[str, str, pa.DataType]] = {
     "INTERVAL": ("INTERVAL", "INTERVAL", pa.month_day_nano_interval()),
     "JSON": ("JSON", "JSON", pa.string()),
     "GEOGRAPHY": ("GEOGRAPHY", "VARCHAR", pa.string()),
+    "NULL": ("STRING", "VARCHAR", pa.string()),
 }
 _ALIASES = {
     "INT": "INT64",
@@ -60,7 +65,14 @@ _GOOGLE_EXTENSIONS = {
     "DATETIME": b"google:sqlType:datetime",
 }
 _FIELD_NAME = re.compile(r"^[^\x00-\x1f!\"$()*,./;?@\[\\\]^`{}~]{1,300}$")
-_RESERVED_PREFIXES = ("_table_", "_file_", "_partition", "_row_timestamp", "__root__", "_colidentifier")
+_RESERVED_PREFIXES = (
+    "_table_",
+    "_file_",
+    "_partition",
+    "_row_timestamp",
+    "__root__",
+    "_colidentifier",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +89,9 @@ class Type:
         if self.element is not None:
             return f"ARRAY<{self.element}>"
         if self.kind == "STRUCT":
-            inner = ", ".join(f"{name} {type_}" if name else str(type_) for name, type_ in self.fields)
+            inner = ", ".join(
+                f"{name} {type_}" if name else str(type_) for name, type_ in self.fields
+            )
             return f"STRUCT<{inner}>"
         return self.kind
 
@@ -107,10 +121,28 @@ class Type:
             yield name or f"_field_{position}", type_
 
 
-INT64, FLOAT64, NUMERIC, BIGNUMERIC = Type("INT64"), Type("FLOAT64"), Type("NUMERIC"), Type("BIGNUMERIC")
-BOOL, STRING, BYTES, JSON, INTERVAL = Type("BOOL"), Type("STRING"), Type("BYTES"), Type("JSON"), Type("INTERVAL")
-DATE, DATETIME, TIME, TIMESTAMP = Type("DATE"), Type("DATETIME"), Type("TIME"), Type("TIMESTAMP")
+INT64, FLOAT64, NUMERIC, BIGNUMERIC = (
+    Type("INT64"),
+    Type("FLOAT64"),
+    Type("NUMERIC"),
+    Type("BIGNUMERIC"),
+)
+BOOL, STRING, BYTES, JSON, INTERVAL = (
+    Type("BOOL"),
+    Type("STRING"),
+    Type("BYTES"),
+    Type("JSON"),
+    Type("INTERVAL"),
+)
+DATE, DATETIME, TIME, TIMESTAMP = (
+    Type("DATE"),
+    Type("DATETIME"),
+    Type("TIME"),
+    Type("TIMESTAMP"),
+)
 GEOGRAPHY = Type("GEOGRAPHY")
+NULL = Type("NULL")
+"""The type of a bare NULL, which goes into any column; a column made of nothing else is a STRING or, in SQL, INT64."""
 
 
 def array(element: Type) -> Type:
@@ -137,7 +169,7 @@ def scalar(name: str) -> Type:
 
 
 def _scalar(kind: str) -> tuple[str, str, pa.DataType]:
-    if kind in _SCALARS:
+    if kind in _SCALARS:  # "NULL" comes from Arrow and SQL only: no request can name it
         return _SCALARS[kind]
     if kind == "RANGE":
         raise Unimplemented("The type RANGE is not carried over to the local BigQuery")
@@ -152,7 +184,9 @@ def quote(name: str) -> str:
 # REST fields
 
 
-def normalize(fields: Sequence[Mapping[str, Any]], *, prefix: str = "") -> list[FieldSchema]:
+def normalize(
+    fields: Sequence[Mapping[str, Any]], *, prefix: str = ""
+) -> list[FieldSchema]:
     """REST fields as BigQuery answers them: legacy type names, upper-case modes, checked names.
 
     Raises:
@@ -169,7 +203,9 @@ def normalize(fields: Sequence[Mapping[str, Any]], *, prefix: str = "") -> list[
                 "start with a letter or underscore, and be at most 300 characters long."
             )
         if name.lower().startswith(_RESERVED_PREFIXES):
-            raise Invalid(f"Invalid field name {path}. The prefix is reserved for BigQuery's own columns.")
+            raise Invalid(
+                f"Invalid field name {path}. The prefix is reserved for BigQuery's own columns."
+            )
         if name.lower() in seen:
             raise Invalid(f"Field {path} already exists in schema")
         seen.add(name.lower())
@@ -179,8 +215,12 @@ def normalize(fields: Sequence[Mapping[str, Any]], *, prefix: str = "") -> list[
         kind = _ALIASES.get(kind, kind)
         mode = str(given.get("mode") or "NULLABLE").upper()
         if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
-            raise Invalid(f"Invalid value for mode: {mode} is not a valid value (field {path})")
-        clean: FieldSchema = {key: value for key, value in given.items() if value is not None}
+            raise Invalid(
+                f"Invalid value for mode: {mode} is not a valid value (field {path})"
+            )
+        clean: FieldSchema = {
+            key: value for key, value in given.items() if value is not None
+        }
         clean["name"] = name
         clean["mode"] = mode
         if kind == "STRUCT":
@@ -200,7 +240,9 @@ def type_of(field_: Mapping[str, Any]) -> Type:
     kind = str(field_["type"]).upper()
     kind = _ALIASES.get(kind, kind)
     base = (
-        struct((f["name"], type_of(f)) for f in field_.get("fields", ())) if kind == "STRUCT" else scalar(kind)
+        struct((f["name"], type_of(f)) for f in field_.get("fields", ()))
+        if kind == "STRUCT"
+        else scalar(kind)
     )
     return array(base) if str(field_.get("mode", "")).upper() == "REPEATED" else base
 
@@ -241,10 +283,19 @@ def arrow_field(field_: Mapping[str, Any]) -> pa.Field:
         base: pa.DataType = pa.struct([arrow_field(f) for f in field_["fields"]])
     else:
         base = _scalar(kind)[2]
-    metadata = {_EXTENSION: _GOOGLE_EXTENSIONS[kind]} if kind in _GOOGLE_EXTENSIONS else None
+    metadata = (
+        {_EXTENSION: _GOOGLE_EXTENSIONS[kind]} if kind in _GOOGLE_EXTENSIONS else None
+    )
     if mode == "REPEATED":
-        return pa.field(field_["name"], pa.list_(pa.field("item", base)), nullable=False, metadata=metadata)
-    return pa.field(field_["name"], base, nullable=mode != "REQUIRED", metadata=metadata)
+        return pa.field(
+            field_["name"],
+            pa.list_(pa.field("item", base)),
+            nullable=False,
+            metadata=metadata,
+        )
+    return pa.field(
+        field_["name"], base, nullable=mode != "REQUIRED", metadata=metadata
+    )
 
 
 def arrow_schema(fields: Sequence[Mapping[str, Any]]) -> pa.Schema:
@@ -264,9 +315,13 @@ def type_of_arrow(type_: pa.DataType, extension: bytes = b"") -> Type:
     if is_.is_list(type_) or is_.is_large_list(type_) or is_.is_fixed_size_list(type_):
         return array(type_of_arrow(type_.value_type))
     if is_.is_struct(type_):
-        return struct((f.name, type_of_arrow(f.type, (f.metadata or {}).get(_EXTENSION, b""))) for f in type_)
+        return struct((f.name, type_of_arrow_field(f)) for f in type_)
     if is_.is_decimal(type_):
-        return NUMERIC if type_.scale <= 9 and type_.precision - type_.scale <= 29 else BIGNUMERIC
+        return (
+            NUMERIC
+            if type_.scale <= 9 and type_.precision - type_.scale <= 29
+            else BIGNUMERIC
+        )
     if is_.is_timestamp(type_):
         return DATETIME if type_.tz is None else TIMESTAMP
     for test, answer in (
@@ -279,23 +334,39 @@ def type_of_arrow(type_: pa.DataType, extension: bytes = b"") -> Type:
         (is_.is_date, DATE),
         (is_.is_time, TIME),
         (is_.is_interval, INTERVAL),
-        (is_.is_null, STRING),
+        (is_.is_null, NULL),
     ):
         if test(type_):
             return answer
-    if is_.is_string(type_) or is_.is_large_string(type_) or str(type_) == "string_view":
-        return {b"google:sqlType:json": JSON, b"google:sqlType:geography": GEOGRAPHY}.get(extension, STRING)
+    if (
+        is_.is_string(type_)
+        or is_.is_large_string(type_)
+        or str(type_) == "string_view"
+    ):
+        return {
+            b"google:sqlType:json": JSON,
+            b"google:sqlType:geography": GEOGRAPHY,
+        }.get(extension, STRING)
     if isinstance(type_, pa.BaseExtensionType):
-        return JSON if type_.extension_name == "arrow.json" else type_of_arrow(type_.storage_type)
+        return (
+            JSON
+            if type_.extension_name == "arrow.json"
+            else type_of_arrow(type_.storage_type)
+        )
     raise Invalid(f"Arrow type {type_} has no BigQuery type")
+
+
+def type_of_arrow_field(item: pa.Field) -> Type:
+    """The GoogleSQL type that takes an Arrow field, JSON and GEOGRAPHY by Google's extension names."""
+    return type_of_arrow(item.type, (item.metadata or {}).get(_EXTENSION, b""))
 
 
 def fields_of_arrow(schema: pa.Schema) -> list[FieldSchema]:
     """The REST fields of an Arrow schema (a load job's schema detection)."""
     answer = []
     for item in schema:
-        type_ = type_of_arrow(item.type, (item.metadata or {}).get(_EXTENSION, b""))
-        answer.append(field_of(item.name, type_, "NULLABLE" if item.nullable else "REQUIRED"))
+        mode = "NULLABLE" if item.nullable else "REQUIRED"
+        answer.append(field_of(item.name, type_of_arrow_field(item), mode))
     return answer
 
 
@@ -309,13 +380,16 @@ class ArrowCast:
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch in `schema`, sharing the buffers that already fit."""
         columns = [
-            _fit(column, item) for column, item in zip(batch.columns, self.schema, strict=True)
+            _fit(column, item)
+            for column, item in zip(batch.columns, self.schema, strict=True)
         ]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def reader(self, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
         """A reader over the cast batches."""
-        return pa.RecordBatchReader.from_batches(self.schema, (self.batch(b) for b in batches))
+        return pa.RecordBatchReader.from_batches(
+            self.schema, (self.batch(b) for b in batches)
+        )
 
 
 def _fit(column: pa.Array, item: pa.Field) -> pa.Array:
