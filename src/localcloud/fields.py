@@ -202,6 +202,21 @@ def apply_mask(
                         _copy(stored, given, path.steps)
 
 
+def select(message: Message, mask: Iterable[str]) -> Any:
+    """What a read mask (https://google.aip.dev/157) leaves of a message; without paths, or with `*`, all of it.
+
+    Raises:
+        InvalidArgument: A path names no field.
+    """
+    texts = [text for text in mask if text]
+    if not texts or "*" in texts:
+        return message
+    selected = type(message)()
+    for text in texts:
+        _copy(selected, message, Path(message.DESCRIPTOR, split_path(text)).steps)
+    return selected
+
+
 def _covers(allowed: Sequence[str], path: str) -> bool:
     return any(path == name or path.startswith(name + ".") for name in allowed)
 

@@ -28,6 +28,7 @@ from localcloud.errors import (
 )
 from localcloud.projects import Projects
 from localcloud.resources import ResourceStore
+from localcloud.service import CURRENT_CALL, Call
 
 _log = logging.getLogger(__name__)
 _RESTARTED = (
@@ -39,9 +40,11 @@ _RESTARTED = (
 class OperationHandle:
     """What the work of an operation is given."""
 
-    def __init__(self, name: str, report: Callable[[Message], None]) -> None:
+    def __init__(self, name: str, report: Callable[[Message], None], call: Call | None) -> None:
         self.name = name
         """`projects/1/locations/r/models/5/operations/6`."""
+        self.call = call
+        """The request that started the operation: it tells the API version that its client speaks."""
         self.cancelled = threading.Event()
         """Set when a client has cancelled, or the server is going down: the work should end soon."""
         self.done: Future[None] = Future()
@@ -93,7 +96,7 @@ class Operations:
         """
         operation = self._new(parent, metadata)
         operation.done = True
-        operation.response.Pack(Empty() if response is None else response)
+        _pack(operation.response, Empty() if response is None else response, CURRENT_CALL.get(None))
         return self._store.create(operation.name, operation)
 
     def start(
@@ -113,7 +116,10 @@ class Operations:
             The google.longrunning.Operation, not done yet.
         """
         operation = self._store.create((new := self._new(parent, metadata)).name, new)
-        handle = OperationHandle(operation.name, lambda message: self._report(operation.name, message))
+        call = CURRENT_CALL.get(None)
+        handle = OperationHandle(
+            operation.name, lambda message: self._report(operation.name, message, call), call
+        )
         thread = threading.Thread(
             target=self._run,
             args=(handle, work),
@@ -200,7 +206,7 @@ class Operations:
             raise InvalidArgument("An operation needs the name of the resource it is about.")
         operation = operations_pb2.Operation(name=f"{parent}/operations/{self._store.new_id()}")
         if metadata is not None:
-            operation.metadata.Pack(metadata)
+            _pack(operation.metadata, metadata, CURRENT_CALL.get(None))
         return operation
 
     def _run(self, handle: OperationHandle, work: Callable[[OperationHandle], Message | None]) -> None:
@@ -218,7 +224,7 @@ class Operations:
             )
             self._finish(handle.name, error=CloudErrorStatus(internal.code, internal.message))
         else:
-            self._finish(handle.name, response=Empty() if response is None else response)
+            self._finish(handle.name, response=Empty() if response is None else response, call=handle.call)
         finally:
             self._running.pop(handle.name, None)
             self._threads.pop(handle.name, None)
@@ -242,10 +248,17 @@ class Operations:
             stored.done = True
             if error is not None:
                 error.write(stored.error)
-            else:
-                stored.response.Pack(response)
+            elif response is not None:
+                _pack(stored.response, response, call)
 
         self._store.modify(name, operations_pb2.Operation, change)
+
+
+def _pack(target: Any, message: Message, call: Call | None) -> None:
+    """Pack a message as the client knows it: one of v1beta1 cannot unpack what is labelled as v1's."""
+    target.Pack(message)
+    if call is not None:
+        target.type_url = call.type_url(message.DESCRIPTOR.full_name)
 
 
 class CloudErrorStatus:

@@ -161,6 +161,7 @@ class ResourceStore:
         vocabulary: Vocabulary | None = None,
         collection: str = "",
         descendants: bool = False,
+        where: Callable[[Any], bool] | None = None,
     ) -> Page:
         """One page of the resources of a message class below a parent.
 
@@ -176,6 +177,7 @@ class ResourceStore:
             vocabulary: The API's further filter fields and functions.
             collection: Only resources of this collection, for a type that lives in several.
             descendants: Also what lies deeper than directly below the parent.
+            where: Leaves out what is in the store but not in this list.
 
         Raises:
             InvalidArgument: A filter, order, page size or token that is not right.
@@ -187,7 +189,7 @@ class ResourceStore:
         after = decode_token(page_token, arguments, len(order.keys) + 1) if page_token else None
         found = []
         for sequence, message in self._below(parent, type, collection, descendants):
-            if matches(message):
+            if matches(message) and (where is None or where(message)):
                 found.append((order.place(message, sequence), message))
         if order.keys:
             found.sort(key=lambda item: order.sort_key(item[0]))
