@@ -203,7 +203,7 @@ def apply_mask(
 
 
 def select(message: Message, mask: Iterable[str]) -> Any:
-    """What a read mask (https://google.aip.dev/157) leaves of a message; without paths, or with `*`, all of it.
+    """What a read mask (https://google.aip.dev/157) leaves of a message; all of it without paths or with `*`.
 
     Raises:
         InvalidArgument: A path names no field.

@@ -230,11 +230,11 @@ class Operations:
             self._threads.pop(handle.name, None)
             handle.done.set_result(None)
 
-    def _report(self, name: str, metadata: Message) -> None:
+    def _report(self, name: str, metadata: Message, call: Call | None) -> None:
         self._store.modify(
             name,
             operations_pb2.Operation,
-            lambda stored: stored.metadata.Pack(metadata),
+            lambda stored: _pack(stored.metadata, metadata, call),
         )
 
     def _finish(
@@ -243,6 +243,7 @@ class Operations:
         *,
         response: Message | None = None,
         error: CloudErrorStatus | None = None,
+        call: Call | None = None,
     ) -> None:
         def change(stored: Any) -> None:
             stored.done = True
