@@ -197,7 +197,7 @@ def place_of(error: BaseException, folder: Path) -> Place:
     if isinstance(error, SyntaxError) and error.filename:
         return Place(error.filename, error.lineno)
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if Path(frame.filename).is_relative_to(folder):
+        if Path(frame.filename).is_relative_to(folder) and "site-packages" not in frame.filename:
             return Place(frame.filename, frame.lineno)
     return Place(str(folder))
 
@@ -230,14 +230,14 @@ def _import(path: Path) -> ModuleType:
         raise CodeError(
             f"{path.name} imports {error.name}, which is not installed",
             place=place_of(error, path.parent),
-            next_step=f"add the package that has {error.name} to the project's requirements.txt and rebuild the image",
+            next_step=f"add what has {error.name} to the project's requirements.txt and rebuild the image",
         ) from error
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]
         raise CodeError(
             f"{path.name} does not import: {type(error).__name__}: {error}",
             place=place_of(error, path.parent),
-            next_step=f"run `python {path.name}` to see it, and move what needs data or the network into a function",
+            next_step=f"run `python {path.name}` to see it; move what needs data into a function",
         ) from error
     return module
 

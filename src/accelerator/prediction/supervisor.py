@@ -1,0 +1,189 @@
+"""The container's first process: holds the port, starts and restarts the workers on it, passes on SIGTERM.
+
+It imports neither the model nor its libraries, and answers 503 itself while no worker has the model loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import socket
+import sys
+import tempfile
+from typing import BinaryIO
+
+from accelerator.errors import ConfigError
+from accelerator.prediction.board import new_board
+from accelerator.prediction.failures import Failure
+from accelerator.prediction.logs import log
+from accelerator.prediction.settings import Settings, processors
+
+BACKLOG = 2048
+LONGEST_PAUSE = 30.0
+"""Seconds between two starts of a worker that keeps dying."""
+_THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class StartFailed(Exception):
+    """The first worker ended before it had the model loaded; it has said why."""
+
+
+class Supervisor:
+    """Runs the workers of one container.
+
+    Args:
+        settings: How many, where, and what they serve.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._listener = _listen(settings)
+        self._board: BinaryIO = new_board(settings.workers)
+        self._scratch = tempfile.TemporaryDirectory(prefix="model-")
+        self._processes: dict[int, asyncio.subprocess.Process] = {}
+        self._ready: set[int] = set()
+        self._standby: asyncio.Server | None = None
+        self._stopping = asyncio.Event()
+
+    async def run(self) -> None:
+        """Serve until SIGTERM.
+
+        Raises:
+            StartFailed: The model could not be loaded.
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop)
+        host, port = self._listener.getsockname()[:2]
+        log("INFO", f"Listening on http://{host}:{port}, loading the model", port=port)
+        await self._update_standby()
+        keepers: list[asyncio.Task[None]] = []
+        try:
+            first_loaded = asyncio.Event()
+            keepers.append(asyncio.create_task(self._keep(0, first_loaded)))
+            # The first to load tells whether it can be done at all, and gets the processors to itself.
+            loaded = asyncio.create_task(first_loaded.wait())
+            await asyncio.wait({keepers[0], loaded}, return_when=asyncio.FIRST_COMPLETED)
+            loaded.cancel()
+            if first_loaded.is_set():
+                others = range(1, self._settings.workers)
+                keepers += [asyncio.create_task(self._keep(row, asyncio.Event())) for row in others]
+            await asyncio.gather(*keepers)
+        finally:
+            for keeper in keepers:
+                keeper.cancel()
+            await asyncio.gather(*keepers, return_exceptions=True)
+            for process in self._processes.values():
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+            self._scratch.cleanup()
+            self._listener.close()
+
+    def _stop(self) -> None:
+        """Drain at the first signal, end at the second."""
+        again = self._stopping.is_set()
+        self._stopping.set()
+        for process in self._processes.values():
+            if process.returncode is None:
+                process.kill() if again else process.terminate()
+        if not again:
+            log("INFO", "Shutting down: health fails from now on, requests in flight are finished")
+
+    async def _keep(self, row: int, loaded: asyncio.Event) -> None:
+        """Keep one worker running."""
+        pause = 0.0
+        while not self._stopping.is_set():
+            code, was_ready = await self._run_worker(row, loaded)
+            if self._stopping.is_set():
+                return
+            if not was_ready and not loaded.is_set() and row == 0:
+                if code < 0:
+                    log("ERROR", f"The model could not be loaded: {_how_it_ended(code)}")
+                raise StartFailed
+            pause = 0.0 if was_ready and pause == 0.0 else min(max(1.0, 2 * pause), LONGEST_PAUSE)
+            log("ERROR", f"Worker {row} {_how_it_ended(code)}; it is started again in {pause:g} s")
+            try:
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            except TimeoutError:
+                continue
+
+    async def _run_worker(self, row: int, loaded: asyncio.Event) -> tuple[int, bool]:
+        """Run one worker to its end: its exit code, and whether it had the model loaded."""
+        ours, theirs = socket.socketpair()
+        with ours:
+            ours.setblocking(False)
+            descriptors = [self._listener.fileno(), self._board.fileno(), theirs.fileno()]
+            command = [sys.executable, "-m", "accelerator.prediction.worker"]
+            process = await asyncio.create_subprocess_exec(
+                *command,
+                *map(str, descriptors),
+                str(row),
+                self._scratch.name,
+                pass_fds=descriptors,
+                env=self._environment(),
+            )
+            theirs.close()
+            self._processes[row] = process
+            if self._stopping.is_set():  # the signal came while it was started
+                process.terminate()
+            if await asyncio.get_running_loop().sock_recv(ours, 1):
+                self._ready.add(row)
+                loaded.set()
+                await self._update_standby()
+            code = await process.wait()
+            was_ready = row in self._ready
+            self._ready.discard(row)
+            if not self._stopping.is_set():
+                await self._update_standby()
+            return code, was_ready
+
+    async def _update_standby(self) -> None:
+        """Answer in the workers' place exactly as long as none of them can."""
+        if self._ready and self._standby is not None:
+            self._standby.close()
+            self._standby = None
+        elif not self._ready and self._standby is None:
+            loop = asyncio.get_running_loop()
+            self._standby = await loop.create_server(_Standby, sock=self._listener.dup(), backlog=BACKLOG)
+
+    def _environment(self) -> dict[str, str]:
+        threads = str(max(1, processors() // self._settings.workers))
+        # Workers that each use every processor for one call get in each other's way.
+        return {**dict.fromkeys(_THREAD_VARIABLES, threads), **os.environ}
+
+
+class _Standby(asyncio.Protocol):
+    """Answers anything with 503 and hangs up."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        body = Failure(503, "The model is being loaded. Try again in a second.").body()
+        head = (
+            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
+            f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
+        )
+        assert isinstance(self._transport, asyncio.Transport)
+        self._transport.write(head.encode() + body)
+        self._transport.close()
+
+
+def _listen(settings: Settings) -> socket.socket:
+    try:
+        return socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigError(
+            f"The container cannot listen on {settings.host}:{settings.port}: {error.strerror}",
+            place="AIP_HTTP_PORT",
+            next_step="end what uses the port, or set AIP_HTTP_PORT to another",
+        ) from error
+
+
+def _how_it_ended(code: int) -> str:
+    if code >= 0:
+        return f"ended with exit code {code}"
+    hint = ", which is what running out of memory looks like" if -code == signal.SIGKILL else ""
+    return f"was ended by {signal.Signals(-code).name}{hint}"

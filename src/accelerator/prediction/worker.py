@@ -1,0 +1,120 @@
+"""One serving process: loads the model, says it is ready, answers until it is told to drain.
+
+Started by `supervisor` with the listening socket; run as `python -m accelerator.prediction.worker`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+
+from accelerator.errors import AcceleratorError
+from accelerator.prediction.app import App
+from accelerator.prediction.artifact import bring, open_artifact
+from accelerator.prediction.board import Board
+from accelerator.prediction.engine import Engine
+from accelerator.prediction.logs import log, stack, to_json
+from accelerator.prediction.service import Service
+from accelerator.prediction.settings import Settings
+
+SWITCH_SECONDS = 0.0005
+"""How long the model's thread may keep the loop from running Python; 5 ms is the interpreter's own choice."""
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to us: health has to fail before anything else happens."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+async def serve(
+    settings: Settings, service: Service, board: Board, listener: socket.socket, parent: socket.socket
+) -> None:
+    """Serve until SIGTERM or the supervisor's end, then finish what is in flight."""
+    loop = asyncio.get_running_loop()
+    app = App(settings, Engine(service, settings.max_batch, board.batch), board)
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        timeout_keep_alive=75,  # longer than the load balancers before us keep theirs
+    )
+    server = _Server(config)
+
+    def stop_listening() -> None:
+        server.should_exit = True
+
+    def drain() -> None:
+        if not app.draining:
+            app.draining = True
+            loop.call_later(settings.drain_seconds, stop_listening)
+
+    def parent_gone() -> None:
+        loop.remove_reader(parent)
+        drain()
+
+    loop.add_signal_handler(signal.SIGTERM, drain)
+    loop.add_reader(parent, parent_gone)  # nothing is ever sent: readable means closed
+    parent.send(b"1")
+    await server.serve(sockets=[listener])
+
+
+def load(settings: Settings, scratch: Path) -> Service:
+    """Bring the artifact here and load it.
+
+    Raises:
+        AcceleratorError: With what is wrong and what to do next.
+    """
+    artifact = open_artifact(bring(settings.storage_uri, scratch), settings.code)
+    return Service.load(artifact)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker.
+
+    Args:
+        arguments: Descriptors of the listening socket, the board and the supervisor; this worker's row;
+            the folder for downloads.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group: the supervisor decides
+    listening, shared, supervisor, row = map(int, arguments[:4])
+    to_json()
+    started = time.perf_counter()
+    try:
+        settings = Settings.of(os.environ)
+        service = load(settings, Path(arguments[4]))
+    except AcceleratorError as error:
+        log("ERROR", error.render(), **stack(error))
+        return 1
+    log("INFO", f"Worker {row} loaded the model in {time.perf_counter() - started:.2f} s")
+    sys.setswitchinterval(SWITCH_SECONDS)
+    board = Board(shared, settings.workers, row)
+    listener, parent = socket.socket(fileno=listening), socket.socket(fileno=supervisor)
+    if sys.platform == "win32":
+        asyncio.run(serve(settings, service, board, listener, parent))
+    else:
+        import uvloop
+
+        uvloop.run(serve(settings, service, board, listener, parent))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
