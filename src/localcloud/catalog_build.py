@@ -29,9 +29,7 @@ HTTP_WITHOUT_REST_CLIENT: dict[str, list[dict[str, str]]] = {
     "/google.logging.v2.LoggingServiceV2/WriteLogEntries": [
         {"verb": "POST", "template": "/v2/entries:write", "body": "*"}
     ],
-    "/google.logging.v2.LoggingServiceV2/ListLogs": [
-        {"verb": "GET", "template": "/v2/{parent=*/*}/logs", "body": ""}
-    ],
+    "/google.logging.v2.LoggingServiceV2/ListLogs": [{"verb": "GET", "template": "/v2/{parent=*/*}/logs", "body": ""}],
     "/google.logging.v2.LoggingServiceV2/DeleteLog": [
         {"verb": "DELETE", "template": "/v2/{log_name=projects/*/logs/*}", "body": ""}
     ],
@@ -40,7 +38,7 @@ HTTP_WITHOUT_REST_CLIENT: dict[str, list[dict[str, str]]] = {
 _REQUIRED = re.compile(r"^ +(\w+) \([^)]*\):\n +Required\.", re.MULTILINE)
 
 
-class _Recorder(grpc.Channel):
+class _Recorder(grpc.Channel):  # type: ignore[misc]
     """A channel on which nothing is sent: it notes the calls that a transport would make."""
 
     def __init__(self) -> None:

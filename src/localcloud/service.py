@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from starlette.types import ASGIApp
 
 if TYPE_CHECKING:
+    from localcloud.logs import Logs
     from localcloud.objects import Objects
     from localcloud.operations import Operations
     from localcloud.resources import ResourceStore
@@ -97,6 +98,7 @@ class Cloud:
     store: ResourceStore
     operations: Operations
     objects: Objects
+    logs: Logs
     runtime: Runtime
     call: Callable[[str, Any], Any]
     """`call("google.pubsub.v1.Publisher.Publish", request)`: a unary RPC of another service, in process."""

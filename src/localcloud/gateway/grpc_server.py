@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from google.rpc import status_pb2
 
-from localcloud.errors import Code, CloudError
+from localcloud.errors import CloudError, Code
 from localcloud.gateway.rpc import Registry, Rpc
 from localcloud.service import Call
 

@@ -25,7 +25,13 @@ GOOGLE_DOMAINS = (
 )
 METADATA_ADDRESS = "169.254.169.254"
 
-_INDEX_VARIABLES = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "UV_INDEX_URL", "UV_DEFAULT_INDEX", "UV_EXTRA_INDEX_URL")
+_INDEX_VARIABLES = (
+    "PIP_INDEX_URL",
+    "PIP_EXTRA_INDEX_URL",
+    "UV_INDEX_URL",
+    "UV_DEFAULT_INDEX",
+    "UV_EXTRA_INDEX_URL",
+)
 
 
 def package_indexes(environment: Mapping[str, str] = os.environ) -> frozenset[str]:

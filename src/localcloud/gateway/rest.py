@@ -158,11 +158,14 @@ def error_response(error: CloudError) -> Response:
     body: dict[str, Any] = {"code": error.code.http, "message": error.message, "status": error.code.name}
     if error.details:
         body["details"] = [
-            {"@type": f"type.googleapis.com/{detail.DESCRIPTOR.full_name}", **json_format.MessageToDict(detail)}
+            {
+                "@type": f"type.googleapis.com/{detail.DESCRIPTOR.full_name}",
+                **json_format.MessageToDict(detail),
+            }
             for detail in error.details
         ]
     return Response(
-        orjson.dumps({"error": body}), status_code=error.code.http, media_type="application/json; charset=UTF-8"
+        orjson.dumps({"error": body}),
+        status_code=error.code.http,
+        media_type="application/json; charset=UTF-8",
     )
-
-

@@ -12,7 +12,7 @@ import inspect
 import logging
 import re
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +31,7 @@ from localcloud.errors import (
     ResourceExhausted,
     Unimplemented,
 )
+from localcloud.gateway import mixins
 from localcloud.service import CURRENT_CALL, Api, Call
 
 _log = logging.getLogger("localcloud")
@@ -88,9 +89,9 @@ class Registry:
         self.by_path: dict[str, Rpc] = {}
         apis = list(apis)
         owner = {package: (api, api.packages[0]) for api in apis for package in api.packages}
-        for path, method in catalog.methods.items():
+        for method in (*catalog.methods.values(), *mixins.METHODS):
             api, native = owner.get(method.package, (None, method.package))
-            self.by_path[path] = Rpc(method, native, _find(api, method) if api else None)
+            self.by_path[method.path] = Rpc(method, native, _find(api, method) if api else None)
 
     def close(self) -> None:
         """Takes no more work; what runs in threads is left to end with the process."""
@@ -124,7 +125,7 @@ class Registry:
             finally:
                 CURRENT_CALL.reset(token)
 
-    async def stream(self, rpc: Rpc, request: Any, call: Call) -> AsyncIterator[Any]:
+    async def stream(self, rpc: Rpc, request: Any, call: Call) -> AsyncGenerator[Any, None]:
         """Runs a method that answers many times; `request` is an async iterator where the client streams too."""
         with _as_cloud_errors(rpc):
             function = self.implementation(rpc)
@@ -198,7 +199,7 @@ def _is_set(message: Message, field: FieldDescriptor) -> bool:
     if field.is_repeated:
         return len(getattr(message, field.name)) > 0
     if field.message_type is not None:
-        return message.HasField(field.name)
+        return bool(message.HasField(field.name))
     if field.type in (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES):
         return bool(getattr(message, field.name))
     return True

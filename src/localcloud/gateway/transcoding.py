@@ -121,7 +121,7 @@ def to_json(message: Message, *, enums_as_integers: bool = False) -> bytes:
 def _http_body_field(descriptor: Descriptor) -> str | None:
     for field in descriptor.fields:
         if field.message_type is not None and field.message_type.full_name == HTTP_BODY:
-            return field.name
+            return str(field.name)
     return None
 
 
@@ -183,7 +183,10 @@ def _scalar(field: FieldDescriptor, name: str, text: str) -> Any:
 
 
 def _unknown(name: str) -> str:
-    return f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. Field \'{name}\' could not be found in request message.'
+    return (
+        f'Invalid JSON payload received. Unknown name "{name}": Cannot bind query parameter. '
+        f"Field '{name}' could not be found in request message."
+    )
 
 
 def _front_end_words(error: str) -> str:

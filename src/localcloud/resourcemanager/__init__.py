@@ -1,0 +1,1 @@
+"""Resource Manager: every project exists here the moment it is named."""
