@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -208,7 +208,7 @@ class Logs:
 
     def _scan(
         self, query: Query, newest_first: bool, after: tuple[int, int] | None
-    ) -> Iterator[tuple[tuple[int, int], dict[str, Any]]]:
+    ) -> Generator[tuple[tuple[int, int], dict[str, Any]], None, None]:
         """Matching entries in order with their positions."""
         streams = self._matching_streams(query)
         if not streams:

@@ -82,7 +82,7 @@ class ContainerSpec:
     Args:
         name: What messages call it (`workerpool0-0`); need not be unique.
         image: An image URI, or the Image that `images.resolve` gave.
-        command: In place of the image's ENTRYPOINT; without `args`, CMD is then dropped too, as Vertex AI does.
+        command: In place of the image's ENTRYPOINT; CMD is dropped with it, as Vertex AI does.
         args: In place of the image's CMD.
         env: Added last: over the image's ENV and the variables that point at the local cloud.
         log: Where the output goes; None keeps the tail alone.

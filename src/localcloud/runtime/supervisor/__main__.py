@@ -1,8 +1,8 @@
 """Runs one container's process and sees to it that nothing it started outlives it, or the server.
 
-A process of its own on the standard library alone, started with `python -I -S`: what to run comes as one line of
-JSON on stdin, then commands; what happens goes out as lines of JSON on the descriptor named in argv. End of file
-on stdin means that the server is gone, and ends everything.
+A process of its own on the standard library alone, started with `python -I -S`: what to run comes as one line
+of JSON on stdin, then commands; what happens goes out as lines of JSON on the descriptor named in argv. End of
+file on stdin means that the server is gone, and ends everything.
 """
 
 from __future__ import annotations

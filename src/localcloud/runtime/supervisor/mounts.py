@@ -1,7 +1,7 @@
 """A private view of the file system for one container: mounts that only its processes see (Linux).
 
-The host's folders stay where they are; `/gcs`, `/tmp`, the image's own folders and the mounts of the spec are laid
-over them. Works for root and, by a user namespace, for ordinary users. Standard library alone.
+The host's folders stay where they are; `/gcs`, `/tmp`, the image's own folders and the mounts of the spec are
+laid over them. Works for root and, by a user namespace, for ordinary users. Standard library alone.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def enter(plan: list[list[object]], scratch: str) -> None:
     """Moves this process into a view of its own.
 
     Args:
-        plan: `[path, source, own]` in order: what shows at each absolute path. A path that shows itself is put
-            back only where an earlier line has hidden it.
+        plan: `[path, source, own]` in order: what shows at each absolute path. A path that shows itself is
+            put back only where an earlier line has hidden it.
         scratch: A folder of this container, for the mount point.
 
     Raises:

@@ -1,6 +1,6 @@
 """The processes below this one: who they are, what memory they hold, and how to end them all.
 
-Linux adopts orphans, so that not even a daemon that forked twice escapes; elsewhere their groups are remembered.
+Linux adopts orphans, so that not even a daemon that forked twice escapes; elsewhere their groups are kept.
 """
 
 from __future__ import annotations
