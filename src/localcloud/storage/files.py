@@ -107,9 +107,9 @@ class Walk:
     def __init__(self, folder: str, prefix: str = "", start: str = "") -> None:
         self.skip: str | None = None
         """Set while iterating: names that begin so are left out from here on."""
+        self.start = start
         self._folder = folder
         self._prefix = prefix
-        self._start = start
 
     def __iter__(self) -> Iterator[Found]:
         last = None
@@ -120,7 +120,7 @@ class Walk:
             last = found.name
 
     def _wanted(self, name: str) -> bool:
-        return name.startswith(self._prefix) and name >= self._start and not name_problem(name)
+        return name.startswith(self._prefix) and name >= self.start and not name_problem(name)
 
     def _plain(self) -> Iterator[Found]:
         stack = [self._children("", self._folder)]
@@ -148,7 +148,7 @@ class Walk:
                     if entry.is_dir(follow_symlinks=False):
                         key += "/"
                         within = key.startswith(self._prefix) or self._prefix.startswith(key)
-                        before = key < self._start and not self._start.startswith(key)
+                        before = key < self.start and not self.start.startswith(key)
                         if within and not before and key != ESCAPED + "/":
                             children.append((key, entry))
                     elif self._wanted(key) and entry.is_file(follow_symlinks=False):
@@ -217,6 +217,11 @@ class Folder:
         if plain is not None and not self._linked(plain + "/"):
             return os.path.join(self.path, plain)
         return self._escaped(name)
+
+    def where_object(self, name: str) -> str:
+        """Where the object lies; where it would lie if there is none."""
+        found = self.find(name)
+        return found.path if found else self._escaped(name)
 
     def prepare(self, name: str) -> str:
         """The path at which to put the object, its folder made."""
