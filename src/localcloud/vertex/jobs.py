@@ -1,0 +1,120 @@
+"""JobService: custom jobs are created, read, listed, cancelled and deleted here.
+
+How a job runs is localcloud.vertex.job_run; what its worker pools mean, localcloud.vertex.worker_pools.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+from google.protobuf.empty_pb2 import Empty
+
+from localcloud.errors import Code, FailedPrecondition
+from localcloud.fields import select
+from localcloud.vertex.common import Vertex, check_display_name, check_labels, generic_metadata, parent_of, v1
+from localcloud.vertex.job_run import JobFailure, JobRun, finish
+from localcloud.vertex.worker_pools import check_job_spec
+
+OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
+_SETTABLE = ("display_name", "job_spec", "labels", "encryption_spec")
+
+
+class JobService:
+    """https://cloud.google.com/vertex-ai/docs/reference/rpc/google.cloud.aiplatform.v1#jobservice."""
+
+    def __init__(self, vertex: Vertex) -> None:
+        self._vertex = vertex
+        self._runs: dict[str, JobRun] = {}
+        self._lock = threading.Lock()
+
+    def start(self) -> None:
+        """Mark the jobs of a former process, which ended with it, as what they are."""
+        for job in self._vertex.store.all("", v1.CustomJob, descendants=True):
+            state = v1.JobState.Name(job.state)
+            if state in OVER:
+                continue
+            if state == "JOB_STATE_CANCELLING":
+                finish(self._vertex, job.name, "JOB_STATE_CANCELLED", JobFailure(Code.CANCELLED, "CANCELED"))
+                continue
+            reason = "The local cloud was restarted while the job was running. Submit the job again."
+            finish(self._vertex, job.name, "JOB_STATE_FAILED", JobFailure(Code.ABORTED, reason))
+
+    def stop(self) -> None:
+        """End all jobs."""
+        runs = list(self._runs.values())
+        for run in runs:
+            run.shut_down()
+        for run in runs:
+            run.join(15)
+
+    def create_custom_job(self, request: Any) -> Any:
+        """Store a job and start it; it is PENDING until all its replicas are up."""
+        given = request.custom_job
+        check_display_name(given.display_name, "custom_job.display_name")
+        check_labels(given.labels, "custom_job.labels")
+        check_job_spec(given.job_spec)
+        job = v1.CustomJob(state=v1.JobState.Value("JOB_STATE_PENDING"))
+        for field, value in given.ListFields():
+            if field.name not in _SETTABLE:
+                continue
+            if field.name == "labels":
+                job.labels.update(value)
+            elif field.message_type is not None:
+                getattr(job, field.name).CopyFrom(value)
+            else:
+                setattr(job, field.name, value)
+        name = f"{self._vertex.parent(request.parent)}/customJobs/{self._vertex.store.new_id()}"
+        job = self._vertex.store.create(name, job)
+        run = JobRun(self._vertex, job, self._forget)
+        with self._lock:
+            self._runs[name] = run
+        run.start()
+        return job
+
+    def get_custom_job(self, request: Any) -> Any:
+        """The job as it is now."""
+        return self._vertex.store.get(self._vertex.name(request.name), v1.CustomJob)
+
+    def list_custom_jobs(self, request: Any) -> Any:
+        """Jobs of a location, newest first."""
+        page = self._vertex.store.list(
+            self._vertex.parent(request.parent),
+            v1.CustomJob,
+            filter=request.filter,
+            order_by="create_time desc",
+            page_size=request.page_size,
+            page_token=request.page_token,
+        )
+        return v1.ListCustomJobsResponse(
+            custom_jobs=[select(job, request.read_mask.paths) for job in page],
+            next_page_token=page.next_page_token,
+        )
+
+    def cancel_custom_job(self, request: Any) -> Empty:
+        """Ask a job to end; one that is over stays as it is."""
+        name = self._vertex.name(request.name)
+
+        def change(job: Any) -> None:
+            if v1.JobState.Name(job.state) not in OVER:
+                job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
+
+        self._vertex.store.modify(name, v1.CustomJob, change)
+        run = self._runs.get(name)
+        if run is not None:
+            run.cancel()
+        return Empty()
+
+    def delete_custom_job(self, request: Any) -> Any:
+        """Forget a job that is over."""
+        name = self._vertex.name(request.name)
+        job = self._vertex.store.get(name, v1.CustomJob)
+        state = v1.JobState.Name(job.state)
+        if state not in OVER:
+            raise FailedPrecondition(f"CustomJob `{name}` is in state {state}: cancel it before deleting it.")
+        self._vertex.store.delete(name, v1.CustomJob)
+        return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
+
+    def _forget(self, name: str) -> None:
+        with self._lock:
+            self._runs.pop(name, None)
