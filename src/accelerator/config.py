@@ -47,9 +47,7 @@ def _table(name: str) -> str:
 def _cron(text: str) -> str:
     fields = re.sub(r"^(CRON_)?TZ=\S+\s+", "", text).split()
     if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
-        raise ValueError(
-            f"'{text}' is no cron schedule: write minute hour day month weekday, such as '0 5 * * *'"
-        )
+        raise ValueError(f"'{text}' is no cron schedule: write minute hour day month weekday, such as '0 5 * * *'")
     return text
 
 
@@ -103,9 +101,7 @@ class Split(Section):
         for index, (name, window) in enumerate(windows):
             for other, other_window in windows[index + 1 :]:
                 if window.overlaps(other_window):
-                    raise ValueError(
-                        f"{name} ({window}) and {other} ({other_window}) overlap: rows would be in both"
-                    )
+                    raise ValueError(f"{name} ({window}) and {other} ({other_window}) overlap: rows would be in both")
         return self
 
     def windows(self) -> dict[str, TimeRange]:
@@ -143,9 +139,7 @@ class Data(Section):
 class Model(Section):
     """The model's name in the registry and the team's code."""
 
-    name: Annotated[
-        str, _matching(r"[a-z][a-z0-9_-]{0,62}", "model name: use a-z, 0-9, - and _, a letter first")
-    ]
+    name: Annotated[str, _matching(r"[a-z][a-z0-9_-]{0,62}", "model name: use a-z, 0-9, - and _, a letter first")]
     code: Name = "model.py"
     requirements: Name = "requirements.txt"
     description: str = ""
@@ -212,15 +206,9 @@ class Monitoring(Section):
 class Config(Section):
     """A whole mlops.yaml. Made by `load`."""
 
-    project: Annotated[
-        str, _matching(r"[a-z][a-z0-9:.-]{4,61}[a-z0-9]", "project id: 6 to 63 of a-z, 0-9 and -")
-    ]
-    region: Annotated[str, _matching(r"[a-z]+(-[a-z]+)+[0-9]+", "region, such as us-central1")] = (
-        "us-central1"
-    )
-    bucket: Annotated[str, _matching(r"(gs://)?[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", "bucket name")] | None = (
-        None
-    )
+    project: Annotated[str, _matching(r"[a-z][a-z0-9:.-]{4,61}[a-z0-9]", "project id: 6 to 63 of a-z, 0-9 and -")]
+    region: Annotated[str, _matching(r"[a-z]+(-[a-z]+)+[0-9]+", "region, such as us-central1")] = "us-central1"
+    bucket: Annotated[str, _matching(r"(gs://)?[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", "bucket name")] | None = None
     data: Data
     model: Model
     training: Training = Training()
@@ -307,9 +295,7 @@ def _put(values: dict[str, Any], keys: tuple[str, ...], value: Any, origin: str)
     values[keys[-1]] = value
 
 
-def _explain(
-    error: ValidationError, source: YamlSource, origins: Mapping[tuple[str, ...], str]
-) -> ConfigError:
+def _explain(error: ValidationError, source: YamlSource, origins: Mapping[tuple[str, ...], str]) -> ConfigError:
     details = error.errors()
     unknown = [detail["loc"] for detail in details if detail["type"] == "extra_forbidden"]
     meant = {(*loc[:-1], nearest(str(loc[-1]), _open_keys(loc[:-1], source.values))) for loc in unknown}
@@ -351,9 +337,7 @@ def _problem(detail: ErrorDetails, source: YamlSource, origins: Mapping[tuple[st
         origin = origins.get(tuple(str(step) for step in location[:depth]))
         if origin is not None:
             return ConfigError(headline, place=origin, next_step=next_step)
-    return ConfigError(
-        headline, place=source.place(location, key=kind == "extra_forbidden"), next_step=next_step
-    )
+    return ConfigError(headline, place=source.place(location, key=kind == "extra_forbidden"), next_step=next_step)
 
 
 def _written(location: Iterable[str | int], values: Any) -> list[str | int]:

@@ -37,9 +37,7 @@ class TimeRange:
         if not dots:
             start, end = _span(text)
             if start == end:
-                raise ValueError(
-                    f"'{text}' is one instant, a window needs two: write '{text}..' for all after"
-                )
+                raise ValueError(f"'{text}' is one instant, a window needs two: write '{text}..' for all after")
             return cls(start, end)
         window = cls(_span(left)[0] if left.strip() else None, _span(right)[1] if right.strip() else None)
         if window.start is not None and window.end is not None and window.start >= window.end:

@@ -1,0 +1,221 @@
+"""Where the rows of each split come from: Vertex AI's data variables or mlops.yaml; and files of any kind.
+
+Tables of BigQuery are read by accelerator.training.bigquery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+
+from accelerator.config import Config
+from accelerator.errors import ConfigError, DataError
+from accelerator.storage import Files
+from accelerator.windows import TimeRange
+
+MANAGED = {
+    "train": "AIP_TRAINING_DATA_URI",
+    "validation": "AIP_VALIDATION_DATA_URI",
+    "test": "AIP_TEST_DATA_URI",
+}
+"""The variables in which Vertex AI says where a managed dataset's splits are."""
+
+_FORMATS = {"parquet": "parquet", "csv": "csv", "jsonl": "json", "json": "json", "ndjson": "json"}
+
+
+class Source(Protocol):
+    """Rows of one split, which can be read more than once."""
+
+    place: str
+    """What an error names: the table or the files, and the window."""
+
+    def schema(self) -> pa.Schema:
+        """Every column there is, found out without reading rows."""
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """The rows, in the same order every time, a bounded number of them in memory."""
+
+
+def splits(config: Config, environment: Mapping[str, str], scratch: Path) -> dict[str, Source]:
+    """The source of each split: `train`, `validation` and, where there is one, `test`.
+
+    Args:
+        config: Its `data` section tells the table or files and windows, unless Vertex AI tells them.
+        environment: Where AIP_DATA_FORMAT and the uris of a managed dataset are looked up.
+        scratch: A folder for files fetched from buckets.
+
+    Raises:
+        ConfigError: Nothing names the data, or there is nothing to validate on.
+    """
+    managed = {name: environment[key] for name, key in MANAGED.items() if environment.get(key)}
+    found = (
+        _managed(config, managed, environment.get("AIP_DATA_FORMAT", ""), scratch)
+        if "train" in managed
+        else _configured(config, scratch)
+    )
+    if "validation" not in found:
+        raise ConfigError(
+            "There are no rows to validate on",
+            place=config.place("data.split"),
+            next_step="Give data.split a validation window, such as validation: 2013-07.",
+        )
+    return found
+
+
+def _managed(config: Config, uris: Mapping[str, str], kind: str, scratch: Path) -> dict[str, Source]:
+    from accelerator.training.bigquery import TableSource
+
+    if kind == "bigquery":
+        return {name: TableSource(uri.removeprefix("bq://"), project=config.project) for name, uri in uris.items()}
+    if kind not in ("csv", "jsonl"):
+        raise ConfigError(
+            f"AIP_DATA_FORMAT is '{kind}'",
+            place="the environment of the job",
+            next_step="Vertex AI sets csv, jsonl or bigquery; set one of them beside AIP_TRAINING_DATA_URI.",
+        )
+    return {
+        name: FileSource(uri.split(","), base=config.directory, scratch=scratch, form=_FORMATS[kind])
+        for name, uri in uris.items()
+    }
+
+
+def _configured(config: Config, scratch: Path) -> dict[str, Source]:
+    from accelerator.training.bigquery import TableSource
+
+    data = config.data
+    if data.split is None:
+        raise ConfigError(
+            "Nothing says which rows train and which validate",
+            place=config.place("data"),
+            next_step='Add data.split, such as {train: "..2013-06", validation: "2013-07"}.',
+        )
+    if data.table is None and not data.files:
+        raise ConfigError(
+            "Nothing says where the data are",
+            place=config.place("data"),
+            next_step="Add data.table (BigQuery) or data.files (gs:// uris or paths).",
+        )
+    found: dict[str, Source] = {}
+    for name, window in data.split.windows().items():
+        if data.table is not None:
+            found[name] = TableSource(data.table, project=config.project, time=data.time, window=window)
+        else:
+            found[name] = FileSource(data.files, base=config.directory, scratch=scratch, time=data.time, window=window)
+    return found
+
+
+class FileSource:
+    """Parquet, CSV with a header, or JSON lines, in buckets or on disk.
+
+    Args:
+        patterns: Uris and paths, with wildcards or without.
+        base: What relative paths are relative to.
+        scratch: Where files from buckets are kept.
+        form: `parquet`, `csv` or `json`; by the files' suffix if empty.
+        time: The column that `window` is over.
+        window: Which rows; all if None.
+    """
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        *,
+        base: Path,
+        scratch: Path,
+        form: str = "",
+        time: str | None = None,
+        window: TimeRange | None = None,
+    ) -> None:
+        self._patterns = patterns
+        self._base, self._scratch = base, scratch
+        self._form = form
+        self._time, self._window = time, window
+        self.place = ", ".join(patterns) + (f" ({window})" if window is not None else "")
+
+    @cached_property
+    def _files(self) -> Files:
+        return Files(self._patterns, base=self._base, scratch=self._scratch)
+
+    def schema(self) -> pa.Schema:
+        with self._errors():
+            return self._dataset([self._files.first()]).schema
+
+    def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        with self._errors():
+            dataset = self._dataset(self._files.all())
+            # Read ahead little: the default holds hundreds of megabytes of a wide table.
+            scanner = dataset.scanner(
+                columns=list(columns),
+                filter=self._condition(dataset.schema),
+                batch_size=32_768,
+                batch_readahead=4,
+                fragment_readahead=1,
+            )
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield batch
+
+    def _dataset(self, paths: list[Path]) -> ds.Dataset:
+        suffix = paths[0].name.removesuffix(".gz").rpartition(".")[2].lower()
+        form = self._form or _FORMATS.get(suffix)
+        if form is None:
+            raise DataError(
+                f"The data files end in '.{suffix}', which is no known format",
+                place=self.place,
+                next_step="Give Parquet (.parquet), CSV (.csv) or JSON lines (.jsonl).",
+            )
+        return ds.dataset([str(path) for path in paths], format=form)
+
+    def _condition(self, schema: pa.Schema) -> pc.Expression | None:
+        if self._window is None or self._time is None:
+            return None
+        if self._time not in schema.names:
+            raise missing_time(self._time, self.place, schema.names)
+        kind = schema.field(self._time).type
+        if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
+            raise DataError(
+                f"The time column '{self._time}' is of type {kind}",
+                place=self.place,
+                next_step="Write times as 2013-07-01T12:00:00Z and dates as 2013-07-01.",
+            )
+        column, condition = ds.field(self._time), ds.field(self._time).is_valid()
+        if self._window.start is not None:
+            condition &= column >= _scalar(self._window.start, kind)
+        if self._window.end is not None:
+            condition &= column < _scalar(self._window.end, kind)
+        return condition
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"The data files cannot be read: {str(error).splitlines()[0]}",
+                place=self.place,
+                next_step="Check that all files are whole, of one format, and have the same columns.",
+            ) from error
+
+
+def missing_time(name: str, place: str, there: Sequence[str]) -> DataError:
+    """The error for a `data.time` that is no column."""
+    from accelerator.errors import suggestion
+
+    return DataError(f"There is no time column '{name}' in {place}", place=place, next_step=suggestion(name, there))
+
+
+def _scalar(moment: datetime, kind: pa.DataType) -> Any:
+    """A bound of a window as the column has it: a day, a local time taken as UTC, or an instant."""
+    if pa.types.is_date(kind):
+        return pa.scalar(moment.date(), pa.date32())
+    if kind.tz is None:
+        moment = moment.replace(tzinfo=None)
+    return pa.scalar(moment, pa.timestamp("us", tz=kind.tz))
