@@ -1,0 +1,203 @@
+"""The command `mlops`: what it can do, and nothing of how; each command's module is imported when it is called.
+
+Errors reach the user here: headline, place, next step and exit code 1; `--debug` shows the stack trace instead.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from accelerator.errors import AcceleratorError
+
+app = typer.Typer(
+    name="mlops",
+    help="MLOps on Vertex AI, on this machine or on Google Cloud, with your own code plugged in.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Target(str, Enum):
+    """Where commands go."""
+
+    local = "local"
+    gcp = "gcp"
+
+
+class Runtime(str, Enum):
+    """What runs containers under the local cloud."""
+
+    process = "process"
+    docker = "docker"
+    podman = "podman"
+
+
+TargetOption = Annotated[Target, typer.Option("--target", help="The local cloud (started if need be) or Google Cloud.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The project's mlops.yaml.")]
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show stack traces.")] = False,
+) -> None:
+    """MLOps on Vertex AI, on this machine or on Google Cloud, with your own code plugged in."""
+    if debug:
+        os.environ["MLOPS_DEBUG"] = "1"
+
+
+@app.command()
+def up(
+    port: Annotated[int, typer.Option(help="The loopback port; by default that of last time, or a free one.")] = 0,
+    runtime: Annotated[Runtime, typer.Option(help="What runs containers.")] = Runtime.process,
+    json: JsonOption = False,
+) -> None:
+    """Start the local cloud."""
+    from accelerator.cli import local
+
+    local.up(port, runtime.value, json)
+
+
+@app.command()
+def down() -> None:
+    """Stop the local cloud and everything it started."""
+    from accelerator.cli import local
+
+    local.down()
+
+
+@app.command()
+def status(json: JsonOption = False) -> None:
+    """Show whether the local cloud is up, and what it serves."""
+    from accelerator.cli import local
+
+    local.status(json)
+
+
+@app.command()
+def env(
+    project: Annotated[str, typer.Option(help="The project that clients take by default.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Print the variables of the local target: eval "$(mlops env)"."""
+    from accelerator.cli import local
+
+    local.env(project, json)
+
+
+@app.command(
+    name="exec",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+)
+def execute(
+    context: typer.Context,
+    project: Annotated[str, typer.Option(help="The project that clients take by default.")] = "",
+) -> None:
+    """Run any program of Google's clients on the local cloud: mlops exec -- python train.py."""
+    from accelerator.cli import local
+
+    local.execute(context.args, project)
+
+
+@app.command()
+def demo(
+    target: TargetOption = Target.local,
+    project: Annotated[str, typer.Option(help="The project, in place of that in mlops.yaml.")] = "",
+) -> None:
+    """From a table in BigQuery to a prediction from an endpoint, on the flights of 2013."""
+    from accelerator.cli import demo as command
+
+    command.demo(target.value, project)
+
+
+@app.command()
+def build(
+    config: ConfigOption = Path("mlops.yaml"),
+    target: TargetOption = Target.local,
+    json: JsonOption = False,
+) -> None:
+    """Build the project's training and prediction images with Cloud Build."""
+    from accelerator.cli import build as command
+
+    command.build(config, target.value, json)
+
+
+@app.command()
+def logs(
+    job: Annotated[
+        str, typer.Argument(help="A job's id, resource name or display name; or an endpoint's.", show_default=False)
+    ] = "",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as long as the job runs.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", help="The last N lines.", min=1)] = 1000,
+    server: Annotated[bool, typer.Option("--server", help="The local cloud's own log instead.")] = False,
+    target: TargetOption = Target.local,
+    project: Annotated[str, typer.Option(help="The project of the job.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Show what a job or an endpoint has written, from Cloud Logging."""
+    from accelerator.cli import logs as command
+
+    command.logs(job, follow=follow, limit=limit, server=server, target=target.value, project=project, as_json=json)
+
+
+@app.command()
+def doctor(target: TargetOption = Target.local, json: JsonOption = False) -> None:
+    """Check this machine (or the Google Cloud project) for what the accelerator needs."""
+    from accelerator.cli import doctor as command
+
+    command.doctor(target.value, json)
+
+
+@app.command()
+def init(
+    directory: Annotated[Path, typer.Argument(help="The folder to make.")],
+    table: Annotated[str, typer.Option(help="The BigQuery table with the examples: dataset.table.")] = "",
+    label: Annotated[str, typer.Option(help="Its column to predict.")] = "",
+    project: Annotated[str, typer.Option(help="The Google Cloud project; any name will do locally.")] = "my-project",
+) -> None:
+    """Make a new project: mlops.yaml, model.py and requirements.txt, ready for your own table."""
+    from accelerator.cli import init as command
+
+    command.init(directory, table, label, project)
+
+
+def main() -> Any:
+    """The entry point: runs a command and turns whatever it raises into words and an exit code."""
+    try:
+        app(prog_name="mlops")
+    except AcceleratorError as error:
+        return _say(error.render(), error.exit_code)
+    except KeyboardInterrupt:
+        return _say("Interrupted.", 130)
+    except BrokenPipeError:
+        # the reader of a pipe has what it wanted; the interpreter must not complain at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if os.environ.get("MLOPS_DEBUG"):
+            raise
+        from accelerator.cli.output import explain
+
+        return _say(explain(error), 1)
+
+
+def _say(text: str, code: int) -> int:
+    if os.environ.get("MLOPS_DEBUG") and code == 1:
+        import traceback
+
+        traceback.print_exc()
+    print(text, file=sys.stderr)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
