@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from localcloud.logs import Logs
 from localcloud.runtime.spec import (
@@ -25,6 +25,10 @@ from localcloud.runtime.spec import (
     LogTarget,
     StartFailed,
 )
+
+if TYPE_CHECKING:
+    from localcloud.runtime.engine import EngineContainers
+    from localcloud.runtime.processes import Processes
 
 __all__ = [
     "BuildFailed",
@@ -65,16 +69,19 @@ class Runtime:
         self.root = root
         self.engine = engine
         if engine == "process":
-            from localcloud.runtime.containers import Processes
             from localcloud.runtime.images import Images
+            from localcloud.runtime.processes import Processes
 
-            self.images = Images(root)
-            self._backend = Processes(root, self.images, logs, environment, buckets)
+            images = Images(root)
+            self.images = images
+            self._backend: Processes | EngineContainers = Processes(root, images, logs, environment, buckets)
+            images.prune()
         else:
             from localcloud.runtime.engine import EngineContainers, EngineImages
 
-            self.images = EngineImages(engine)
-            self._backend = EngineContainers(engine, root, self.images, logs, environment, buckets)
+            engine_images = EngineImages(engine)
+            self.images = engine_images
+            self._backend = EngineContainers(engine, root, engine_images, logs, environment, buckets)
 
     def start(self, spec: ContainerSpec) -> Container:
         """Starts a container and returns at once; its output is already on its way to the logs.

@@ -1,6 +1,6 @@
-"""Containers as processes of this machine: what each is given, its output, its end.
+"""One container of any engine: its supervisor, its output line by line, its end.
 
-The process tree is held by a supervisor of its own (`supervisor/`), which this talks to over pipes.
+What is to be run is said by `processes` and `engine`; the process tree is held by `supervisor/`.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import selectors
 import shutil
 import signal
@@ -16,156 +15,53 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from localcloud.logs import Logs, Stream
-from localcloud.runtime.environments import thin
-from localcloud.runtime.images import Images
 from localcloud.runtime.spec import ContainerSpec, Image, StartFailed
-from localcloud.runtime.trees import copy_tree
 
 TAIL_LINES = 500
 LINE_LIMIT = 65_536
 """Bytes of a line without an end that are kept together; Cloud Logging's agent splits long ones too."""
-LOCALE = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
 SUPERVISOR = Path(__file__).parent / "supervisor"
-MERGED = {
-    "/", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/home", "/root", "/mnt", "/media", "/opt", "/run",
-    "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/lib",
-    "/usr/local/share", "/usr/local/etc", "/usr/sbin", "/usr/share", "/usr/src", "/var", "/var/lib",
-    "/var/log", "/var/tmp",
-}  # fmt: skip
-"""Folders that an image shares with the machine below it; any other of its folders hides the machine's."""
 
 
-class Processes:
-    """Starts containers as processes; see `Runtime`."""
+class Running:
+    """The containers of an engine that run now."""
 
-    def __init__(
-        self,
-        root: Path,
-        images: Images,
-        logs: Logs,
-        environment: Callable[[], dict[str, str]],
-        buckets: Path,
-    ) -> None:
-        self.root = root.resolve()
-        self.images = images
-        self.logs = logs
-        self.environment = environment
-        self.buckets = buckets.resolve()
-        self.scratch = self.root / "containers"
-        self.scratch.mkdir(parents=True, exist_ok=True)
-        self.private_mounts = sys.platform == "linux"
-        self._running: set[ProcessContainer] = set()
+    def __init__(self) -> None:
+        self._containers: set[SupervisedContainer] = set()
         self._lock = threading.Lock()
-        sweep(self.scratch)
 
-    def start(self, spec: ContainerSpec) -> ProcessContainer:
-        """See `Runtime.start`."""
-        stream = log_stream(self.logs, spec)
-        say = note_to(stream, spec)
-        image = self.images.resolve(spec.image, say) if isinstance(spec.image, str) else spec.image
-        while True:
-            scratch = self.scratch / uuid.uuid4().hex
-            config, notes = self.prepare(spec, image, scratch)
-            for text in notes:
-                say(text)
-            container = ProcessContainer(spec, config, stream, self.logs, self._ended)
-            with self._lock:
-                self._running.add(container)
-            try:
-                container.begin()
-            except PrivateMountsForbidden as error:
-                if not self.private_mounts:
-                    raise StartFailed(str(error)) from None
-                self.private_mounts = False
-                continue
-            return container
-
-    def close(self, grace: float) -> None:
-        """See `Runtime.close`."""
+    def add(self, container: SupervisedContainer) -> None:
+        """One more."""
         with self._lock:
-            running = list(self._running)
-        for container in running:
+            self._containers.add(container)
+
+    def discard(self, container: SupervisedContainer) -> None:
+        """One has ended."""
+        with self._lock:
+            self._containers.discard(container)
+
+    def stop(self, grace: float) -> None:
+        """Stops all of them at once and waits for their end."""
+        with self._lock:
+            containers = list(self._containers)
+        for container in containers:
             container.command(f"stop {grace}")
-        for container in running:
+        for container in containers:
             with contextlib.suppress(TimeoutError):
                 container.wait(grace + 15)
-
-    def prepare(self, spec: ContainerSpec, image: Image, scratch: Path) -> tuple[dict[str, Any], list[str]]:
-        """Makes a container's scratch folder and says what the supervisor is to run."""
-        for name in ("home", "tmp"):
-            (scratch / name).mkdir(parents=True)
-        tree, venv = scratch / "root", scratch / "venv"
-        copy_tree(Path(image.tree), tree) if image.tree else tree.mkdir()
-        environment = self.images.environments.at(image.python)
-        thin(environment, venv)
-        own = self.environment()
-        workdir = spec.workdir or image.workdir
-        argv = arguments(spec, image)
-        env = {name: os.environ[name] for name in LOCALE if name in os.environ}
-        env.update(image.env)
-        env["PATH"] = f"{venv / 'bin'}{os.pathsep}{image.env.get('PATH', os.defpath)}"
-        env.update(HOME=str(scratch / "home"), PYTHONUNBUFFERED="1")
-        env.update(own)
-        env.update(spec.env)
-        env["LOCALCLOUD_CONTAINER"] = str(scratch)
-        mounts = {path: folder.resolve() for path, folder in spec.mounts.items()}
-        notes: list[str] = []
-        plan: list[list[object]] | None = None
-        if self.private_mounts:
-            env.setdefault("TMPDIR", "/tmp")
-            if not covered(workdir, mounts) and not os.path.isdir(workdir):
-                (tree / workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
-            plan = [["/tmp", str(scratch / "tmp"), True]]
-            plan += [[path, str(tree) + path, True] for path in grafts(tree)]
-            plan += [["/gcs", str(self.buckets), False]]
-            plan += [[path, str(folder), False] for path, folder in mounts.items()]
-            interpreter = Path(os.path.realpath(environment.python))
-            needed = [self.root, self.buckets, interpreter.parent.parent, *paths_in(own.values())]
-            plan += [[str(path), str(path), False] for path in needed]
-        else:
-            env.setdefault("TMPDIR", str(scratch / "tmp"))
-            view = View(tree, {"/gcs": self.buckets, **mounts})
-            real = view.translate(workdir)
-            if real == workdir and not os.path.isdir(workdir):
-                (tree / workdir.lstrip("/")).mkdir(parents=True, exist_ok=True)
-                real = view.translate(workdir)
-            argv = [view.translate(word) for word in argv]
-            env = {name: value if name in own else view.translate(value) for name, value in env.items()}
-            if view.used_buckets:
-                notes.append(
-                    "this machine allows no private mounts: arguments and variables that name /gcs/… point "
-                    f"to {self.buckets}/…; a /gcs/ path inside the code is not found"
-                )
-            workdir = real
-        argv[0] = command_path(argv[0], venv / "bin")
-        config = {
-            "argv": argv,
-            "env": env,
-            "cwd": workdir,
-            "scratch": str(scratch),
-            "plan": plan,
-            "memory": spec.memory_bytes or 0,
-            "on_end": None,
-        }
-        return config, notes
-
-    def _ended(self, container: ProcessContainer) -> None:
-        with self._lock:
-            self._running.discard(container)
 
 
 class PrivateMountsForbidden(Exception):
     """The machine does not allow mount namespaces."""
 
 
-class ProcessContainer:
+class SupervisedContainer:
     """A container and the thread that follows it; see `Container`.
 
     Args:
@@ -182,7 +78,7 @@ class ProcessContainer:
         config: dict[str, Any],
         stream: Stream | None,
         logs: Logs,
-        ended: Callable[[ProcessContainer], None],
+        ended: Callable[[SupervisedContainer], None],
     ) -> None:
         self.name = spec.name
         self.pid = 0
@@ -361,30 +257,6 @@ class Lines:
         self.sink(line.rstrip(b"\r").rpartition(b"\r")[2].decode(errors="replace"))
 
 
-class View:
-    """Where mounts are forbidden: image paths in arguments and variables become those of this machine."""
-
-    def __init__(self, tree: Path, mounts: Mapping[str, Path]) -> None:
-        self.tree = tree
-        self.mounts = dict(sorted(mounts.items(), key=lambda item: -len(item[0])))
-        self.used_buckets = False
-
-    def translate(self, text: str) -> str:
-        """A word with every part that is an image path replaced; parts are divided by `=`, `:` and `,`."""
-        return re.sub(r"(?<![^=:,\s'\"])/[^=:,\s'\"]*", lambda found: self.path(found[0]), text)
-
-    def path(self, path: str) -> str:
-        """One absolute path."""
-        for mount, folder in self.mounts.items():
-            if covered(path, {mount: folder}):
-                if mount == "/gcs" and os.path.realpath("/gcs") == str(folder):
-                    return path
-                self.used_buckets |= mount == "/gcs"
-                return str(folder) + path[len(mount) :]
-        inside = self.tree / path.lstrip("/")
-        return str(inside) if path.strip("/") and path not in MERGED and os.path.lexists(inside) else path
-
-
 def arguments(spec: ContainerSpec, image: Image) -> list[str]:
     """The command: the spec's over the image's; a command without arguments drops the image's CMD."""
     if spec.command:
@@ -394,38 +266,6 @@ def arguments(spec: ContainerSpec, image: Image) -> list[str]:
     if not argv:
         raise StartFailed(f"{spec.name}: image {image.uri} has no ENTRYPOINT or CMD: give a command")
     return argv
-
-
-def command_path(command: str, scripts: Path) -> str:
-    """The environment's own program, where an image would have it elsewhere (`/usr/local/bin/python`)."""
-    folder, _, name = command.rpartition("/")
-    own = scripts / name
-    if folder in ("/usr/local/bin", "/usr/bin", "/opt/conda/bin", "/opt/venv/bin") and own.exists():
-        return str(own)
-    return command
-
-
-def grafts(tree: Path, place: str = "/") -> list[str]:
-    """The highest image paths that are not shared with the machine."""
-    found = []
-    for entry in sorted((tree / place.lstrip("/")).iterdir()):
-        path = f"{place.rstrip('/')}/{entry.name}"
-        if path in MERGED and entry.is_dir() and not entry.is_symlink():
-            found += grafts(tree, path)
-        else:
-            found.append(path)
-    return found
-
-
-def covered(path: str, mounts: Mapping[str, Path]) -> bool:
-    """Whether a path is a mount or below one."""
-    return any(path == mount or path.startswith(mount.rstrip("/") + "/") for mount in mounts)
-
-
-def paths_in(values: Sequence[str] | Any) -> list[Path]:
-    """The files and folders that variables name."""
-    found = (Path(part) for value in values for part in value.split(os.pathsep) if part.startswith("/"))
-    return [path for path in found if path.exists()]
 
 
 def log_stream(logs: Logs, spec: ContainerSpec) -> Stream | None:
@@ -446,13 +286,6 @@ def note_to(stream: Stream | None, spec: ContainerSpec) -> Callable[[str], None]
             spec.tee(text)
 
     return say
-
-
-def sweep(scratch: Path) -> None:
-    """Ends and removes what containers of an earlier server left, should a supervisor have been killed."""
-    end_marked(str(scratch))
-    for path in scratch.iterdir():
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def end_marked(scratch: str) -> None:

@@ -1,8 +1,8 @@
 """Runs one container's process and sees to it that nothing it started outlives it, or the server.
 
-A process of its own on the standard library alone, started with `python -I -S`: what to run comes as one line
-of JSON on stdin, then commands; what happens goes out as lines of JSON on the descriptor named in argv. End of
-file on stdin means that the server is gone, and ends everything.
+A process of its own on the standard library alone, started with `python -I -S`: what to run comes as a line
+of JSON on stdin, then commands; what happens goes out as lines of JSON on the descriptor named in argv. End
+of file on stdin means that the server is gone, and ends everything.
 """
 
 from __future__ import annotations
@@ -29,8 +29,9 @@ class Supervisor:
     """One container, from the start of its main process to the end of its last.
 
     Args:
-        config: `argv`, `env`, `cwd`, `scratch`, `plan` (mounts or null), `memory` (bytes or 0) and `on_end`
-            (a command that ends what is not a child of ours, such as an engine's container).
+        config: `argv`, `env`, `cwd`, `scratch`, `plan` (mounts or null), `memory` (bytes or 0) and, for what
+            is not a child of ours such as an engine's container, `oom_question` (a command that prints `true` if
+            it ran out of memory) and `on_end` (a command that ends and removes it).
         status: Descriptor for what happens.
     """
 
@@ -108,7 +109,7 @@ class Supervisor:
         """SIGKILL to every process of the container."""
         self.kill_at = None
         if self.config["on_end"]:
-            self.end_elsewhere()
+            self.run_elsewhere(self.config["on_end"])
         tree.kill_tree()
 
     def reap(self) -> None:
@@ -175,22 +176,26 @@ class Supervisor:
 
     def clean(self) -> None:
         """Ends what is not a child of ours and removes the scratch folder."""
+        if self.config["oom_question"] and self.code == 137:
+            self.out_of_memory = self.run_elsewhere(self.config["oom_question"]).strip() == "true"
         if self.config["on_end"]:
-            self.end_elsewhere()
+            self.run_elsewhere(self.config["on_end"])
         shutil.rmtree(self.config["scratch"], ignore_errors=True)
 
-    def end_elsewhere(self) -> None:
-        """Runs `on_end`, quietly: the thing may be gone already."""
+    def run_elsewhere(self, command: list[str]) -> str:
+        """Runs a command of the engine and gives its output; the container may be gone already."""
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(
-                self.config["on_end"],
+            return subprocess.run(
+                command,
                 env=self.config["env"],
                 stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
+                text=True,
                 timeout=30,
                 check=False,
-            )
+            ).stdout
+        return ""
 
     def report(self, **event: object) -> None:
         """One line to the server, if it is still there."""
