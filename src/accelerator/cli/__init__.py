@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,14 +26,14 @@ app = typer.Typer(
 )
 
 
-class Target(str, Enum):
+class Target(StrEnum):
     """Where commands go."""
 
     local = "local"
     gcp = "gcp"
 
 
-class Runtime(str, Enum):
+class Runtime(StrEnum):
     """What runs containers under the local cloud."""
 
     process = "process"
@@ -197,7 +197,3 @@ def _say(text: str, code: int) -> int:
         traceback.print_exc()
     print(text, file=sys.stderr)
     return code
-
-
-if __name__ == "__main__":
-    sys.exit(main())

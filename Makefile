@@ -1,0 +1,51 @@
+# make demo · make test · make lint · make bench.  Everything lives in .venv and .tools; nothing needs root, Docker
+# or a Google account.
+
+PYTHON ?= python3
+UV := $(shell command -v uv 2>/dev/null || echo .tools/bin/uv)
+BIN := .venv/bin
+
+.PHONY: demo test lint bench down environment lock coverage clean
+
+demo: environment
+	@$(BIN)/mlops demo
+
+test: environment lint
+	@$(BIN)/python -m pytest -q
+
+lint: environment
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: environment
+	@$(BIN)/python -m benchmarks
+
+down: environment
+	@$(BIN)/mlops down
+
+# The environment is made again when a lock changes.
+environment: .venv/.made
+
+.venv/.made: requirements/dev.txt pyproject.toml | uv
+	@$(UV) venv --quiet --allow-existing --no-python-downloads --python "$(PYTHON)" .venv
+	@$(UV) pip install --quiet --python .venv --require-hashes -r requirements/dev.txt
+	@$(UV) pip install --quiet --python .venv --no-deps -e .
+	@touch $@
+
+.PHONY: uv
+uv:
+	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet 'uv>=0.8'; }
+
+# Locks record versions and hashes, no addresses.
+lock: | uv
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml -o requirements/runtime.txt
+	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+
+# docs/coverage.md: every RPC of every service, implemented or not.
+coverage: environment
+	@$(BIN)/python scripts/coverage.py
+
+clean:
+	@rm -rf .venv .tools .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,7 @@
+"""`python -m accelerator.cli` is `mlops`."""
+
+import sys
+
+from accelerator.cli import main
+
+sys.exit(main())
