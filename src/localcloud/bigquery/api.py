@@ -1,0 +1,24 @@
+"""BigQuery as a service of the local cloud: REST v2 and the Storage API over one warehouse.
+
+What it does is in the modules beside this one; hosts, TLS and transports are the gateway's.
+"""
+
+from __future__ import annotations
+
+from localcloud.service import Api, Cloud
+
+from .rest.app import PATHS, application
+from .warehouse import Warehouse
+
+
+def api(cloud: Cloud) -> Api:
+    """BigQuery over the state folder's `bigquery`."""
+    warehouse = Warehouse(cloud.root / "bigquery", cloud.objects)
+    return Api(
+        name="bigquery",
+        hosts=("bigquery.googleapis.com", "bigquery.*.rep.googleapis.com"),
+        http=application(warehouse),
+        paths=PATHS,
+        start=warehouse.recover,
+        stop=warehouse.close,
+    )
