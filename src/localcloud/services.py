@@ -5,4 +5,5 @@ from __future__ import annotations
 SERVICES = (
     "localcloud.identity.api",
     "localcloud.resourcemanager.api",
+    "localcloud.storage.api",
 )

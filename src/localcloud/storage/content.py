@@ -34,6 +34,11 @@ class Content:
     crc32c: str
     """Base64."""
 
+    @property
+    def md5_hex(self) -> str:
+        """The MD5 as the XML API shows it."""
+        return base64.b64decode(self.md5).hex()
+
 
 class Hashes:
     """MD5 and CRC32C of a stream. MD5 runs beside the writing: it is the slowest step."""

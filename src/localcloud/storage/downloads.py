@@ -149,22 +149,15 @@ def _range(text: str | None, size: int) -> tuple[int, int] | None:
     else:
         start, end = max(0, size - int(match[2])), size - 1
     if start >= size or start > end:
-        raise RangeError(size)
-    return start, end - start + 1
-
-
-class RangeError(errors.StorageError):
-    """416: the range begins past the end.
-
-    Args:
-        size: The object's size in bytes.
-    """
-
-    def __init__(self, size: int) -> None:
-        super().__init__(
-            416, "requestedRangeNotSatisfiable", "Request range not satisfiable", xml_code="InvalidRange"
+        raise errors.StorageError(
+            416,
+            "requestedRangeNotSatisfiable",
+            "Request range not satisfiable",
+            ("header", "Range"),
+            "InvalidRange",
+            {"content-range": f"bytes */{size}"},
         )
-        self.headers = {"content-range": f"bytes */{size}"}
+    return start, end - start + 1
 
 
 def _to_inflate(request: Request, version: StoredObject) -> bool:

@@ -22,6 +22,7 @@ class StorageError(Exception):
         message: What is wrong and, where it can be said, what to do next.
         location: The parameter or header at fault, as (locationType, location).
         xml_code: The XML API's code, such as `NoSuchKey`.
+        headers: What the answer says in headers.
     """
 
     def __init__(
@@ -31,12 +32,14 @@ class StorageError(Exception):
         message: str,
         location: tuple[str, str] | None = None,
         xml_code: str = "",
+        headers: dict[str, str] | None = None,
     ) -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
         self.message = message
         self.location = location
+        self.headers = headers or {}
         self.xml_code = xml_code or reason[:1].upper() + reason[1:]
 
     def json(self) -> dict[str, Any]:

@@ -110,8 +110,8 @@ def error_response(error: Exception, xml: bool = False) -> Response:
     if known.status == 304:
         return Response(status_code=304)
     if xml:
-        return Response(known.xml(), known.status, media_type="application/xml; charset=UTF-8")
-    return json_response(known.json(), known.status)
+        return Response(known.xml(), known.status, known.headers, "application/xml; charset=UTF-8")
+    return json_response(known.json(), known.status, known.headers)
 
 
 def json_response(resource: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

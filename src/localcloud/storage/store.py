@@ -11,6 +11,7 @@ from outside and gets a new generation when it is next looked at; a row without 
 from __future__ import annotations
 
 import contextlib
+import math
 import mimetypes
 import os
 import shutil
@@ -385,15 +386,20 @@ class Store:
 
     # Everything
 
-    def scan(self, bucket: str) -> Iterator[StoredObject]:
-        """All live versions, after which the rows agree with the whole folder."""
+    def scan(self, bucket: str, before: float = math.inf) -> Iterator[StoredObject]:
+        """All live versions, after which the rows agree with the whole folder.
+
+        Args:
+            bucket: The bucket's name.
+            before: Files that were written later (seconds since 1970) are left for another time.
+        """
         seen = set()
         for found in Walk(self.folder(bucket).path):
-            with self.database.lock:
-                version = self.live(bucket, found.name)
-            if version:
-                seen.add(found.name)
-                yield version
+            seen.add(found.name)
+            if found.stat.st_mtime < before:
+                version = self.listed(bucket, found)
+                if version:
+                    yield version
         for name in self.database.names(bucket):
             if name not in seen:
                 self.live(bucket, name)
@@ -416,6 +422,9 @@ class Store:
         with os.scandir(self.incoming) as entries:
             for entry in list(entries):
                 if entry.name in sessions:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    shutil.rmtree(entry.path, ignore_errors=True)
                     continue
                 identity = _identity(entry.stat(follow_symlinks=False))
                 for version in self.database.live_by_inode(identity[2]):
