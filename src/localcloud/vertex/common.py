@@ -111,6 +111,18 @@ def generic_metadata(kind: Any, **fields: Any) -> Any:
     return metadata
 
 
+def copy_fields(target: Any, source: Any, names: Iterable[str]) -> None:
+    """Carry the named fields over where they are set: what a client may give, and nothing that is output only."""
+    wanted = frozenset(names)
+    for field, value in source.ListFields():
+        if field.name not in wanted:
+            continue
+        if field.is_repeated or field.message_type is not None:
+            getattr(target, field.name).MergeFrom(value)
+        else:
+            setattr(target, field.name, value)
+
+
 def check_display_name(display_name: str, field: str) -> None:
     """Refuse a display name that is missing or longer than 128 characters."""
     if not display_name:

@@ -12,7 +12,15 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
-from localcloud.vertex.common import Vertex, check_display_name, check_labels, generic_metadata, parent_of, v1
+from localcloud.vertex.common import (
+    Vertex,
+    check_display_name,
+    check_labels,
+    copy_fields,
+    generic_metadata,
+    parent_of,
+    v1,
+)
 from localcloud.vertex.job_run import JobFailure, JobRun, finish
 from localcloud.vertex.worker_pools import check_job_spec
 
@@ -55,15 +63,7 @@ class JobService:
         check_labels(given.labels, "custom_job.labels")
         check_job_spec(given.job_spec)
         job = v1.CustomJob(state=v1.JobState.Value("JOB_STATE_PENDING"))
-        for field, value in given.ListFields():
-            if field.name not in _SETTABLE:
-                continue
-            if field.name == "labels":
-                job.labels.update(value)
-            elif field.message_type is not None:
-                getattr(job, field.name).CopyFrom(value)
-            else:
-                setattr(job, field.name, value)
+        copy_fields(job, given, _SETTABLE)
         name = f"{self._vertex.parent(request.parent)}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
         run = JobRun(self._vertex, job, self._forget)

@@ -1,0 +1,38 @@
+"""The Vertex AI API: its hosts and its services.
+
+v1 is what the services are written in; v1beta1 shares its wire form and is carried over by the gateway.
+"""
+
+from __future__ import annotations
+
+from localcloud.service import Api, Cloud
+from localcloud.vertex.common import Vertex
+from localcloud.vertex.endpoints import EndpointService
+from localcloud.vertex.jobs import JobService
+from localcloud.vertex.models import ModelService
+from localcloud.vertex.prediction import PredictionService
+from localcloud.vertex.routing import Fleet
+
+
+def api(cloud: Cloud) -> Api:
+    """Vertex AI on this local cloud."""
+    vertex = Vertex(cloud)
+    fleet = Fleet(vertex)
+    jobs = JobService(vertex)
+
+    def start() -> None:
+        jobs.start()
+        fleet.start()
+
+    def stop() -> None:
+        jobs.stop()
+        fleet.stop()
+
+    return Api(
+        name="aiplatform",
+        hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
+        services=(jobs, ModelService(vertex), EndpointService(vertex, fleet), PredictionService(fleet)),
+        packages=("google.cloud.aiplatform.v1", "google.cloud.aiplatform.v1beta1"),
+        start=start,
+        stop=stop,
+    )
