@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import functools
 import importlib
+import inspect
 import json
 import logging
 import logging.handlers
@@ -152,6 +153,7 @@ class Server:
 
     async def start(self) -> None:
         """Recovers what an earlier server left, then opens the port."""
+        self._loop = asyncio.get_running_loop()
         for api in self.apis:
             await asyncio.to_thread(api.start)
         self._http.serve(Gateway(self.registry, self.apis, console_app(self.cloud, self.apis, self.registry)))
@@ -177,13 +179,15 @@ class Server:
         shutil.rmtree(self._sockets, ignore_errors=True)
 
     def call(self, method: str, request: Any) -> Any:
-        """A unary RPC of another service, from a thread, without leaving the process."""
+        """A unary RPC of another service, from a thread (never on the loop), without leaving the process."""
         owner, _, name = method.rpartition(".")
         rpc = self.registry.by_path.get(f"/{owner}/{name}")
         if rpc is None:
             raise NotFound(f"No API has a method {method}.")
         implementation = self.registry.implementation(rpc)
         arguments = (request, Call(method, "internal")) if rpc.takes_call else (request,)
+        if inspect.iscoroutinefunction(implementation):
+            return asyncio.run_coroutine_threadsafe(implementation(*arguments), self._loop).result()
         return implementation(*arguments)
 
 

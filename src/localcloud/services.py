@@ -5,5 +5,6 @@ from __future__ import annotations
 SERVICES = (
     "localcloud.identity.api",
     "localcloud.resourcemanager.api",
+    "localcloud.pubsub.api",
     "localcloud.storage.api",
 )

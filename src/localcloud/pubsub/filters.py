@@ -24,7 +24,7 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE | re.DOTALL,
 )
-_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|.)", re.DOTALL)
+_ESCAPE = re.compile(r"\\(u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
@@ -144,7 +144,7 @@ class _Parser:
             return lambda attributes: attributes.get(key) == value
         if self._accept("!="):
             value = self._string()
-            return lambda attributes: key in attributes and attributes[key] != value
+            return lambda attributes: attributes.get(key) != value
         raise self._unexpected("`=` or `!=`")
 
     def _attribute(self) -> str:
@@ -171,6 +171,8 @@ class _Parser:
 
 def _unescape(found: re.Match[str]) -> str:
     code = found[1]
+    if code[0] in "01234567":
+        return chr(int(code, 8))
     if len(code) > 1:
         return chr(int(code[1:], 16))
     return _ESCAPES.get(code, code)
