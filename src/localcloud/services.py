@@ -7,4 +7,5 @@ SERVICES = (
     "localcloud.resourcemanager.api",
     "localcloud.pubsub.api",
     "localcloud.storage.api",
+    "localcloud.vertex.api",
 )
