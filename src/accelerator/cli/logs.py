@@ -1,0 +1,170 @@
+"""`mlops logs`: what a job or an endpoint has written, read from Cloud Logging, live where asked."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from accelerator.cli import targets
+from accelerator.cli.output import console
+from accelerator.errors import AcceleratorError
+
+_POLL = 0.5
+"""Seconds between looks for new entries."""
+_ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+
+
+class LogsError(AcceleratorError):
+    """There is nothing of that name to show."""
+
+
+def logs(job: str, *, follow: bool, limit: int, server: bool, target: str, project: str, as_json: bool) -> None:
+    """Prints entries, oldest first."""
+    if server:
+        _server_log(limit)
+        return
+    if not job:
+        raise LogsError("Whose logs?", next_step="write `mlops logs JOB`; `mlops logs --server` for the server's")
+    targets.use(target, project)
+    import os
+
+    from google.cloud import logging
+
+    project = project or _project_of(job) or os.environ["GOOGLE_CLOUD_PROJECT"]
+    resource = _Resource(job, project)
+    client = logging.Client(project=project)
+    show = _print_json if as_json else _print
+    last = None
+    for entry in _newest(client, resource.filter, limit):
+        show(entry)
+        last = entry
+    while follow:
+        ended = resource.ended()
+        for entry in _after(client, resource.filter, last):
+            show(entry)
+            last = entry
+        if ended:
+            return
+        time.sleep(_POLL)
+    if last is None:
+        console.print(f"{resource.name} has written nothing yet.")
+
+
+class _Resource:
+    """A custom job or an endpoint, found by id, resource name or display name."""
+
+    def __init__(self, name: str, project: str) -> None:
+        from google.api_core.exceptions import GoogleAPICallError
+        from google.cloud import aiplatform_v1
+
+        location = _part(name, "locations") or "us-central1"
+        options = {"api_endpoint": f"{location}-aiplatform.googleapis.com"}
+        parent = f"projects/{project}/locations/{location}"
+        self._jobs = aiplatform_v1.JobServiceClient(client_options=options)
+        endpoints = aiplatform_v1.EndpointServiceClient(client_options=options)
+        self._job = ""
+        last = name.rpartition("/")[2]
+        if last.isdigit():
+            try:
+                self._take_job(self._jobs.get_custom_job(name=f"{parent}/customJobs/{last}"))
+                return
+            except GoogleAPICallError:
+                try:
+                    self._take_endpoint(endpoints.get_endpoint(name=f"{parent}/endpoints/{last}"))
+                    return
+                except GoogleAPICallError:
+                    raise LogsError(
+                        f"No custom job and no endpoint has the id {last}",
+                        place=parent,
+                        next_step="`mlops exec -- gcloud ai custom-jobs list` shows them; --project names another project",
+                    ) from None
+        filter = f'display_name="{name}"'
+        for found in self._jobs.list_custom_jobs(request={"parent": parent, "filter": filter}):
+            self._take_job(found)
+            return
+        for endpoint in endpoints.list_endpoints(request={"parent": parent, "filter": filter}):
+            self._take_endpoint(endpoint)
+            return
+        raise LogsError(
+            f"No custom job and no endpoint is named {name!r}",
+            place=parent,
+            next_step="give its id or resource name; --project names another project",
+        )
+
+    def _take_job(self, job: Any) -> None:
+        self.name = self._job = job.name
+        self.filter = f'resource.type="ml_job" AND resource.labels.job_id="{job.name.rpartition("/")[2]}"'
+
+    def _take_endpoint(self, endpoint: Any) -> None:
+        self.name = endpoint.name
+        self.filter = (
+            'resource.type="aiplatform.googleapis.com/Endpoint" AND '
+            f'resource.labels.endpoint_id="{endpoint.name.rpartition("/")[2]}"'
+        )
+
+    def ended(self) -> bool:
+        """Whether a job is over; an endpoint never is."""
+        return bool(self._job) and self._jobs.get_custom_job(name=self._job).state.name in _ENDED
+
+
+def _part(name: str, collection: str) -> str:
+    found = re.search(rf"(?:^|/){collection}/([^/]+)", name)
+    return found.group(1) if found else ""
+
+
+def _project_of(name: str) -> str:
+    return _part(name, "projects")
+
+
+def _newest(client: Any, filter: str, limit: int) -> list[Any]:
+    # without a time Cloud Logging's client asks for the last day alone
+    since = (datetime.now(UTC) - timedelta(days=30)).isoformat()
+    entries = client.list_entries(
+        filter_=f'{filter} AND timestamp>="{since}"', order_by="timestamp desc", max_results=limit, page_size=1000
+    )
+    return list(entries)[::-1]
+
+
+def _after(client: Any, filter: str, last: Any | None) -> Iterator[Any]:
+    since = last.timestamp if last is not None else datetime.now(UTC) - timedelta(days=30)
+    seen = last.insert_id if last is not None else ""
+    entries = client.list_entries(
+        filter_=f'{filter} AND timestamp>="{since.isoformat()}"', order_by="timestamp asc", page_size=1000
+    )
+    passed = last is None
+    for entry in entries:
+        if passed or entry.timestamp > since:
+            yield entry
+        passed = passed or entry.insert_id == seen
+
+
+def _text(entry: Any) -> str:
+    payload = entry.payload
+    if isinstance(payload, dict):
+        return str(payload.get("message") or json.dumps(payload, default=str))
+    return str(payload or "")
+
+
+def _print(entry: Any) -> None:
+    replica = (entry.resource.labels or {}).get("task_name", "") if entry.resource else ""
+    stamp = entry.timestamp.astimezone().strftime("%H:%M:%S")
+    style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(entry.severity or "", "")
+    console.print(f"[dim]{stamp} {replica}[/]", end=" ")
+    console.print(_text(entry), style=style, markup=False)
+
+
+def _print_json(entry: Any) -> None:
+    print(json.dumps(entry.to_api_repr(), default=str))
+
+
+def _server_log(limit: int) -> None:
+    from localcloud import control
+
+    path = control.default_root() / "server.log"
+    if not path.exists():
+        raise LogsError("The local cloud has written no log yet", place=str(path), next_step="`mlops up` starts it")
+    print("\n".join(path.read_text(errors="replace").splitlines()[-limit:]))

@@ -1,0 +1,132 @@
+"""Images by Cloud Build: the two generic containers, and the team's project on top of each.
+
+The source goes to the project's bucket, the images to its registry; their tag is the digest of what they are made of.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerator import shipped
+from accelerator.config import Config
+from accelerator.errors import AcceleratorError
+from accelerator.steps.storage import ensure_bucket
+
+REPOSITORY = "mlops"
+"""The Artifact Registry repository that all images are in."""
+TIMEOUT = 3600.0
+"""Seconds that a build may take."""
+_LEFT_OUT = {"__pycache__", "node_modules", "venv"}
+
+
+class BuildError(AcceleratorError):
+    """Cloud Build could not build the images."""
+
+
+@dataclass(frozen=True)
+class Images:
+    """What was built: the images that jobs and endpoints of this project run."""
+
+    training: str
+    prediction: str
+    build_id: str
+
+
+def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> Images:
+    """Build the images of a project.
+
+    Args:
+        config: The project's configuration; its folder is the team's code.
+        progress: Told of what is going on.
+
+    Raises:
+        BuildError: A step failed; the message ends with what it wrote.
+    """
+    from google.cloud import storage
+    from google.cloud.devtools import cloudbuild_v1
+
+    source = _archive(config)
+    tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
+    client = storage.Client(project=config.project)
+    bucket = ensure_bucket(client, config.bucket_name, config.region)
+    name = f"source/{config.model.name}-{tag}.tgz"
+    bucket.blob(name).upload_from_string(source, content_type="application/gzip")
+    images = {kind: image(config, f"{config.model.name}-{kind}", tag) for kind in ("training", "prediction")}
+    request = cloudbuild_v1.Build(
+        source=cloudbuild_v1.Source(storage_source=cloudbuild_v1.StorageSource(bucket=bucket.name, object_=name)),
+        steps=[step for kind, uri in images.items() for step in _steps(config, kind, uri, tag)],
+        images=list(images.values()),
+        logs_bucket=f"gs://{bucket.name}/builds",
+        timeout={"seconds": int(TIMEOUT)},
+        tags=["mlops", config.model.name],
+    )
+    progress(f"building {', '.join(images.values())}")
+    operation = cloudbuild_v1.CloudBuildClient().create_build(project_id=config.project, build=request)
+    build_id = operation.metadata.build.id
+    try:
+        operation.result(timeout=TIMEOUT + 60)
+    except Exception as error:
+        log = bucket.blob(f"builds/log-{build_id}.txt")
+        written = log.download_as_text().splitlines()[-15:] if log.exists() else [str(error)]
+        raise BuildError(
+            "The images could not be built\n" + "\n".join(f"  | {line}" for line in written),
+            place=f"Cloud Build {build_id} in {config.project}, log gs://{bucket.name}/{log.name}",
+            next_step=f"correct {config.model.requirements} or the code and build again",
+        ) from error
+    return Images(images["training"], images["prediction"], build_id)
+
+
+def image(config: Config, name: str, tag: str) -> str:
+    """The URI of an image in the project's registry."""
+    return f"{config.region}-docker.pkg.dev/{config.project}/{REPOSITORY}/{name}:{tag}"
+
+
+def _steps(config: Config, kind: str, uri: str, tag: str) -> list[dict[str, Any]]:
+    """The generic container, then the team's on top; the two kinds are built side by side."""
+    docker = "gcr.io/cloud-builders/docker"
+    base = image(config, kind, tag)
+    generic = ["build", "-f", f"images/{kind}/Dockerfile", "-t", base, "."]
+    team = ["build", "-f", "images/team/Dockerfile", "--build-arg", f"BASE={base}"]
+    team += ["--build-arg", f"REQUIREMENTS={config.model.requirements}", "-t", uri, "project"]
+    return [
+        {"name": docker, "id": kind, "args": generic, "wait_for": ["-"]},
+        {"name": docker, "id": f"{config.model.name}-{kind}", "args": team, "wait_for": [kind]},
+    ]
+
+
+def _archive(config: Config) -> bytes:
+    """What is built: `images/`, `src/accelerator/` and the team's `project/`, the same bytes for the same files."""
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        folders = {
+            "images": shipped.folder("images"),
+            "src/accelerator": shipped.package(),
+            "project": config.directory.resolve(),
+        }
+        for prefix, folder in folders.items():
+            for path in _files(folder):
+                entry = tarfile.TarInfo(f"{prefix}/{path.relative_to(folder).as_posix()}")
+                entry.size = path.stat().st_size
+                entry.mode = 0o644
+                with path.open("rb") as file:
+                    archive.addfile(entry, file)
+    return gzip.compress(content.getvalue(), compresslevel=1, mtime=0)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Files below a folder in the order of their names; hidden ones, caches and environments are left out."""
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith(".") and path.name not in (".dockerignore", ".gcloudignore"):
+            continue
+        if path.is_dir() and not path.is_symlink():
+            if path.name not in _LEFT_OUT and not (path / "pyvenv.cfg").exists():
+                yield from _files(path)
+        elif path.is_file():
+            yield path
