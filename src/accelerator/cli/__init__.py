@@ -114,9 +114,9 @@ def demo(
     project: Annotated[str, typer.Option(help="The project, in place of that in mlops.yaml.")] = "",
 ) -> None:
     """From a table in BigQuery to a prediction from an endpoint, on the flights of 2013."""
-    from accelerator.cli import demo as command
+    from accelerator.cli.demo import demo as run
 
-    command.demo(target.value, project)
+    run(target.value, project)
 
 
 @app.command()
@@ -126,9 +126,9 @@ def build(
     json: JsonOption = False,
 ) -> None:
     """Build the project's training and prediction images with Cloud Build."""
-    from accelerator.cli import build as command
+    from accelerator.cli.build import build as run
 
-    command.build(config, target.value, json)
+    run(config, target.value, json)
 
 
 @app.command()
@@ -144,17 +144,17 @@ def logs(
     json: JsonOption = False,
 ) -> None:
     """Show what a job or an endpoint has written, from Cloud Logging."""
-    from accelerator.cli import logs as command
+    from accelerator.cli.logs import logs as run
 
-    command.logs(job, follow=follow, limit=limit, server=server, target=target.value, project=project, as_json=json)
+    run(job, follow=follow, limit=limit, server=server, target=target.value, project=project, as_json=json)
 
 
 @app.command()
 def doctor(target: TargetOption = Target.local, json: JsonOption = False) -> None:
     """Check this machine (or the Google Cloud project) for what the accelerator needs."""
-    from accelerator.cli import doctor as command
+    from accelerator.cli.doctor import doctor as run
 
-    command.doctor(target.value, json)
+    run(target.value, json)
 
 
 @app.command()
@@ -165,9 +165,9 @@ def init(
     project: Annotated[str, typer.Option(help="The Google Cloud project; any name will do locally.")] = "my-project",
 ) -> None:
     """Make a new project: mlops.yaml, model.py and requirements.txt, ready for your own table."""
-    from accelerator.cli import init as command
+    from accelerator.cli.init import init as run
 
-    command.init(directory, table, label, project)
+    run(directory, table, label, project)
 
 
 def main() -> Any:

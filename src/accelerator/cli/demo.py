@@ -114,13 +114,12 @@ def _timings(steps: Steps, total: float) -> Table:
 
 
 def _next(target: str, job: str) -> str:
-    stop = (
-        "\n  make down                     stops the local cloud and everything it started" if target == "local" else ""
-    )
-    return (
-        "\nTry next"
-        f"\n  mlops logs {job.rpartition('/')[2]}   what the training job wrote"
-        "\n  mlops exec -- python          any of Google's clients, on the local cloud"
-        "\n  mlops init my-model           the same for your own table"
-        f"{stop}"
-    )
+    lines = [
+        "\nTry next",
+        f"  mlops logs {job.rpartition('/')[2]}   what the training job wrote",
+        "  mlops exec -- python            any of Google's clients, on the local cloud",
+        "  mlops init my-model             the same for your own table",
+    ]
+    if target == "local":
+        lines.append("  make down                       stops the local cloud and everything it started")
+    return "\n".join(lines)

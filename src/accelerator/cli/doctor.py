@@ -51,7 +51,7 @@ def doctor(target: str, as_json: bool) -> None:
     if as_json:
         print_json([asdict(finding) for finding in findings])
     else:
-        marks = {"ok": "[green]✓[/]", "absent": "[yellow]–[/]", "wrong": "[red]✗[/]"}
+        marks = {"ok": "[green]✓[/]", "absent": "[yellow]-[/]", "wrong": "[red]✗[/]"}
         for finding in findings:
             console.print(f"{marks[finding.state]} [bold]{finding.name}[/]  {finding.said}")
             if finding.advice:

@@ -80,7 +80,7 @@ class _Resource:
                     raise LogsError(
                         f"No custom job and no endpoint has the id {last}",
                         place=parent,
-                        next_step="`mlops exec -- gcloud ai custom-jobs list` shows them; --project names another project",
+                        next_step="check it; --project names another project than the default",
                     ) from None
         filter = f'display_name="{name}"'
         for found in self._jobs.list_custom_jobs(request={"parent": parent, "filter": filter}):

@@ -49,12 +49,12 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
     Raises:
         BuildError: A step failed; the message ends with what it wrote.
     """
-    from google.cloud import storage
     from google.cloud.devtools import cloudbuild_v1
+    from google.cloud.storage import Client
 
     source = _archive(config)
     tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
-    client = storage.Client(project=config.project)
+    client = Client(project=config.project)
     bucket = ensure_bucket(client, config.bucket_name, config.region)
     name = f"source/{config.model.name}-{tag}.tgz"
     bucket.blob(name).upload_from_string(source, content_type="application/gzip")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from accelerator.config import Config
 from accelerator.errors import DataError
@@ -27,7 +28,7 @@ def load(config: Config, files: dict[str, Path]) -> dict[str, int]:
     replace = bigquery.LoadJobConfig(
         source_format=bigquery.SourceFormat.PARQUET, write_disposition=bigquery.WriteDisposition.WRITE_TRUNCATE
     )
-    jobs = {}
+    jobs: dict[str, Any] = {}
     for table, path in files.items():
         with path.open("rb") as file:
             jobs[table] = client.load_table_from_file(file, f"{config.project}.{table}", job_config=replace)

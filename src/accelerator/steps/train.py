@@ -42,7 +42,8 @@ def train(config: Config, image: str, arguments: Sequence[str] = ()) -> Trained:
     """
     import json
 
-    from google.cloud import aiplatform, storage
+    from google.cloud import aiplatform
+    from google.cloud.storage import Client
 
     output = f"gs://{config.bucket_name}/training/{config.model.name}-{time.strftime('%Y%m%d%H%M%S')}"
     aiplatform.init(project=config.project, location=config.region, staging_bucket=f"gs://{config.bucket_name}")
@@ -75,7 +76,7 @@ def train(config: Config, image: str, arguments: Sequence[str] = ()) -> Trained:
             next_step=f"`mlops logs {name.rpartition('/')[2]}` shows all it wrote",
         ) from error
     artifact_uri = f"{output}/model"
-    bucket = storage.Client(project=config.project).bucket(config.bucket_name)
+    bucket = Client(project=config.project).bucket(config.bucket_name)
     metrics = bucket.blob(f"{artifact_uri.partition(config.bucket_name + '/')[2]}/metrics.json")
     return Trained(job.resource_name, artifact_uri, json.loads(metrics.download_as_bytes()))
 

@@ -1,6 +1,7 @@
 """One training run, in order: settings, code, places and columns are checked before a row is read.
 
-Each step is a module beside this one; the command line and the exit code are __main__'s.
+Each step is a module beside this one; the command line and the exit code are __main__'s. What needs pandas and
+pyarrow is imported where it is used: a wrong setting is told before they are loaded.
 """
 
 from __future__ import annotations
@@ -12,17 +13,18 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from accelerator import config as settings
 from accelerator.config import Config
 from accelerator.contract import Plugin, load_plugin, place_of
 from accelerator.errors import AcceleratorError, CodeError, ConfigError, DataError
 from accelerator.storage import Folder, folder
-from accelerator.training import arguments, artifact, metrics, script, sources
+from accelerator.training import arguments, metrics, script
 from accelerator.training.checkpoint import Checkpoint
-from accelerator.training.columns import Columns
-from accelerator.training.data import Data
+
+if TYPE_CHECKING:
+    from accelerator.training.data import Data
 
 
 def run(argv: Sequence[str], environment: Mapping[str, str]) -> None:
@@ -50,6 +52,8 @@ def run(argv: Sequence[str], environment: Mapping[str, str]) -> None:
     )
     to = _model_folder(environment)
     log(f"{config.model.code}: train({', '.join(f'{name}={value}' for name, value in values.items())})")
+
+    from accelerator.training import artifact
 
     with tempfile.TemporaryDirectory(prefix="data-") as scratch:
         splits = _data(config, environment, Path(scratch))
@@ -97,6 +101,10 @@ def _checkpoint_folder(environment: Mapping[str, str]) -> Folder | None:
 
 def _data(config: Config, environment: Mapping[str, str], scratch: Path) -> dict[str, Data]:
     """The splits that training takes, their columns looked up and no row read yet."""
+    from accelerator.training import sources
+    from accelerator.training.columns import Columns
+    from accelerator.training.data import Data
+
     found = sources.splits(config, environment, scratch)
     source = found["train"]
     columns = Columns.of(source.schema(), config, source.place)

@@ -19,6 +19,7 @@ import pyarrow.dataset as ds
 from accelerator.config import Config
 from accelerator.errors import ConfigError, DataError
 from accelerator.storage import Files
+from accelerator.training.columns import is_text
 from accelerator.windows import TimeRange
 
 MANAGED = {
@@ -179,14 +180,18 @@ class FileSource:
             return None
         if self._time not in schema.names:
             raise missing_time(self._time, self.place, schema.names)
-        kind = schema.field(self._time).type
+        kind, column = schema.field(self._time).type, ds.field(self._time)
+        if is_text(kind):
+            # Fractions of a second and the UTC that BigQuery writes keep CSV and JSON readers from seeing a time.
+            kind = pa.timestamp("us")
+            column = pc.replace_substring_regex(column, r"( UTC|Z|\+00:?00)$", "").cast(kind)
         if not pa.types.is_timestamp(kind) and not pa.types.is_date(kind):
             raise DataError(
                 f"The time column '{self._time}' is of type {kind}",
                 place=self.place,
                 next_step="Write times as 2013-07-01T12:00:00Z and dates as 2013-07-01.",
             )
-        column, condition = ds.field(self._time), ds.field(self._time).is_valid()
+        condition = column.is_valid()
         if self._window.start is not None:
             condition &= column >= _scalar(self._window.start, kind)
         if self._window.end is not None:
