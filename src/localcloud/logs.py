@@ -196,6 +196,11 @@ class Logs:
             )
         return gone.rowcount > 0
 
+    @property
+    def closed(self) -> bool:
+        """Whether the server is going down."""
+        return self._closed
+
     def close(self) -> None:
         """Commits what waits and ends the writing thread."""
         if not self._closed:

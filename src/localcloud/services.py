@@ -8,4 +8,6 @@ SERVICES = (
     "localcloud.pubsub.api",
     "localcloud.storage.api",
     "localcloud.vertex.api",
+    "localcloud.logging.api",
+    "localcloud.build.api",
 )

@@ -30,8 +30,8 @@ class Supervisor:
 
     Args:
         config: `argv`, `env`, `cwd`, `scratch`, `plan` (mounts or null), `memory` (bytes or 0) and, for what
-            is not a child of ours such as an engine's container, `oom_question` (a command that prints `true` if
-            it ran out of memory) and `on_end` (a command that ends and removes it).
+            is not a child of ours such as an engine's container, `oom_question` (a command that prints `true`
+            if it ran out of memory) and `on_end` (a command that ends and removes it).
         status: Descriptor for what happens.
     """
 

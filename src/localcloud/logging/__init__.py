@@ -1,0 +1,1 @@
+"""Cloud Logging: writing, listing, tailing and deleting log entries; `localcloud.logs` keeps them."""
