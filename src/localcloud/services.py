@@ -5,9 +5,10 @@ from __future__ import annotations
 SERVICES = (
     "localcloud.identity.api",
     "localcloud.resourcemanager.api",
-    "localcloud.pubsub.api",
-    "localcloud.storage.api",
-    "localcloud.vertex.api",
     "localcloud.logging.api",
+    "localcloud.storage.api",
+    "localcloud.pubsub.api",
+    "localcloud.bigquery.api",
     "localcloud.build.api",
+    "localcloud.vertex.api",
 )

@@ -47,7 +47,10 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
     async def as_json(request: Request) -> Response:
         return JSONResponse(status())
 
-    return Starlette(routes=[Route("/", page), Route("/status", as_json)])
+    async def coverage(request: Request) -> Response:
+        return JSONResponse({api.name: _coverage(api, registry) for api in apis if api.services})
+
+    return Starlette(routes=[Route("/", page), Route("/status", as_json), Route("/coverage", coverage)])
 
 
 def _api(api: Api, registry: Registry) -> dict[str, object]:
@@ -58,6 +61,16 @@ def _api(api: Api, registry: Registry) -> dict[str, object]:
         "methods": len(rpcs),
         "implemented": sum(rpc.implementation is not None for rpc in rpcs),
     }
+
+
+def _coverage(api: Api, registry: Registry) -> dict[str, dict[str, bool]]:
+    """For each gRPC service of an API, in the version it is written in: which RPCs are implemented."""
+    found: dict[str, dict[str, bool]] = {}
+    for rpc in registry.by_path.values():
+        if rpc.method.package in api.packages and rpc.method.package == rpc.native:
+            service = f"{rpc.method.package}.{rpc.method.service}"
+            found.setdefault(service, {})[rpc.method.name] = rpc.implementation is not None
+    return found
 
 
 def _page(status: dict[str, object]) -> str:
