@@ -8,15 +8,21 @@ from __future__ import annotations
 from localcloud.service import Api, Cloud
 
 from .rest.app import PATHS, application
+from .storage_api.read import BigQueryRead
+from .storage_api.streams import WriteStreams
+from .storage_api.write import BigQueryWrite
 from .warehouse import Warehouse
 
 
 def api(cloud: Cloud) -> Api:
     """BigQuery over the state folder's `bigquery`."""
     warehouse = Warehouse(cloud.root / "bigquery", cloud.objects)
+    streams = WriteStreams(warehouse.tables, warehouse.root / "write_streams")
     return Api(
         name="bigquery",
-        hosts=("bigquery.googleapis.com", "bigquery.*.rep.googleapis.com"),
+        hosts=("bigquery.googleapis.com", "bigquerystorage.googleapis.com"),
+        services=(BigQueryRead(warehouse.reading), BigQueryWrite(warehouse.tables, streams)),
+        packages=("google.cloud.bigquery.storage.v1",),
         http=application(warehouse),
         paths=PATHS,
         start=warehouse.recover,

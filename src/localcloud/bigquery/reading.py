@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +19,9 @@ from .failures import Duplicate, Missing
 from .refs import DatasetRef, TableRef
 from .snapshots import Snapshot, Snapshots
 from .tables import Resource, Tables
-from .types import FieldSchema, arrow_schema
+from .types import FieldSchema
 
+_TAKEN = 1000
 _ANONYMOUS = re.compile(r"\banon[0-9a-f]{64}\b")
 
 
@@ -44,6 +45,7 @@ class Reading:
     tables: Tables
     results: Snapshots
     snapshots: Snapshots
+    _taken: dict[Hashable, str] = field(default_factory=dict)
 
     def keep_result(
         self,
@@ -105,7 +107,10 @@ class Reading:
         *,
         check: Callable[[], None] = lambda: None,
     ) -> Snapshot:
-        """The rows as they are now, set aside; a query's result is that already."""
+        """The rows as they are now, set aside; a query's result is that already.
+
+        While a table does not change, its readers share one snapshot.
+        """
         found = self.result(ref)
         if found is not None and not columns and not row_restriction:
             return found
@@ -200,7 +205,3 @@ def _result_resource(ref: TableRef, snapshot: Snapshot) -> dict[str, Any]:
         "location": "US",
     }
 
-
-def empty_reader(fields: Sequence[FieldSchema]) -> pa.RecordBatchReader:
-    """No rows of that schema."""
-    return pa.RecordBatchReader.from_batches(arrow_schema(fields), [])

@@ -35,6 +35,7 @@ _PRIMITIVES = {
 }
 _LOGICAL = {
     "date": "DATE",
+    "datetime": "DATETIME",
     "time-millis": "TIME",
     "time-micros": "TIME",
     "timestamp-millis": "TIMESTAMP",
@@ -122,7 +123,7 @@ def _field(name: str, schema: Any, logical: bool, mode: str = "REQUIRED") -> Fie
     if annotation == "decimal":
         scale, precision = schema.get("scale", 0), schema["precision"]
         type_ = "NUMERIC" if scale <= 9 and precision - scale <= 29 else "BIGNUMERIC"
-    elif logical and annotation in _LOGICAL:
+    elif annotation == "datetime" or (logical and annotation in _LOGICAL):
         type_ = _LOGICAL[annotation]
     return {"name": name, "type": type_, "mode": mode}
 
@@ -166,10 +167,7 @@ _AVRO_TYPES: dict[str, Any] = {
 _AVRO_MOMENTS: dict[str, tuple[Any, Any]] = {
     "DATE": ({"type": "int", "logicalType": "date"}, {"type": "string", "sqlType": "DATE"}),
     "TIME": ({"type": "long", "logicalType": "time-micros"}, {"type": "string", "sqlType": "TIME"}),
-    "DATETIME": (
-        {"type": "long", "logicalType": "local-timestamp-micros"},
-        {"type": "string", "sqlType": "DATETIME"},
-    ),
+    "DATETIME": ({"type": "string", "logicalType": "datetime"}, {"type": "string", "sqlType": "DATETIME"}),
     "TIMESTAMP": ({"type": "long", "logicalType": "timestamp-micros"}, {"type": "long", "sqlType": "TIMESTAMP"}),
 }
 
@@ -213,23 +211,24 @@ def write(
     def records() -> Iterator[dict[str, Any]]:
         for table in tables:
             for row in table.to_pylist():
-                yield {f["name"]: _written(row[f["name"]], f, logical) for f in fields}
+                yield {f["name"]: written(row[f["name"]], f, logical) for f in fields}
 
     schema = fastavro.parse_schema(avro_schema(fields, logical))
     with path.open("wb") as file:
         fastavro.writer(file, schema, records(), codec=codec)
 
 
-def _written(value: Any, item: FieldSchema, logical: bool) -> Any:
+def written(value: Any, item: FieldSchema, logical: bool) -> Any:
+    """A value of a row in the form that fastavro writes by `avro_schema`."""
     if item["mode"] == "REPEATED":
-        return [_written(v, {**item, "mode": "REQUIRED"}, logical) for v in value or ()]
+        return [written(v, {**item, "mode": "REQUIRED"}, logical) for v in value or ()]
     if value is None:
         return None
     if item["type"] == "RECORD":
-        return {f["name"]: _written(value[f["name"]], f, logical) for f in item["fields"]}
+        return {f["name"]: written(value[f["name"]], f, logical) for f in item["fields"]}
     if item["type"] == "INTERVAL":
         return interval_text(value)
-    if not logical and item["type"] in ("DATE", "TIME", "DATETIME"):
+    if item["type"] == "DATETIME" or (not logical and item["type"] in ("DATE", "TIME")):
         return value.isoformat()
     if not logical and item["type"] == "TIMESTAMP":
         return _plain(value, logical=False)
