@@ -1,6 +1,5 @@
-"""The server itself: start to ready with a cached catalog, memory when idle.
+"""The server itself: start to ready with a cached catalog, and memory when idle."""
 
-Calls are measured beside the same call to a bare grpc server and a bare Starlette application on this machine.
 from __future__ import annotations
 
 import statistics
