@@ -224,11 +224,7 @@ class Parser:
 
     def peek(self, word: str) -> bool:
         """Whether this keyword comes next. Keywords are in capitals."""
-        return (
-            self.at < len(self.tokens)
-            and self.tokens[self.at].kind == "word"
-            and self.tokens[self.at].text == word
-        )
+        return self.at < len(self.tokens) and self.tokens[self.at].kind == "word" and self.tokens[self.at].text == word
 
     def next(self, wanted: str) -> Token:
         """Takes the next token."""
@@ -277,9 +273,7 @@ def comparison(path: tuple[str, ...], operator: str, value: str, quoted: bool = 
         try:
             pattern = re.compile(value)
         except re.error as error:
-            raise InvalidArgument(
-                f"Unparseable filter: invalid regular expression {value!r}: {error}"
-            ) from None
+            raise InvalidArgument(f"Unparseable filter: invalid regular expression {value!r}: {error}") from None
         test: Predicate = lambda entry: any(  # noqa: E731
             pattern.search(text_of(found)) for found in values_at(entry, path)
         )
@@ -343,9 +337,7 @@ def severity(text: str) -> int:
 
 def nanoseconds(text: str) -> int:
     """Nanoseconds since the epoch of an RFC 3339 time or a date."""
-    found = re.fullmatch(
-        r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)?", text
-    )
+    found = re.fullmatch(r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(\.\d+)?)?([Zz]|[+-]\d\d:?\d\d)?", text)
     if found is None:
         raise InvalidArgument(f"Unparseable filter: invalid timestamp {text!r}: write 2026-01-31T09:00:00Z")
     day, clock, fraction, zone = found.groups()

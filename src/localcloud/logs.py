@@ -258,9 +258,7 @@ class Logs:
             if key not in self._streams:
                 database = self._connection()
                 with database:
-                    database.execute(
-                        "INSERT OR IGNORE INTO streams (log_name, resource, labels) VALUES (?, ?, ?)", key
-                    )
+                    database.execute("INSERT OR IGNORE INTO streams (log_name, resource, labels) VALUES (?, ?, ?)", key)
                 row = database.execute(
                     "SELECT id FROM streams WHERE log_name = ? AND resource = ? AND labels = ?", key
                 ).fetchone()
@@ -339,9 +337,7 @@ class Stream:
                     moment = parse_time(structured.get("time") or structured.get("timestamp"))
                     structured.pop("time" if "time" in structured else "timestamp")
             rest = dump({"jsonPayload": structured})
-        self._logs._put(
-            (self._number, moment, now, level, None, None if structured is not None else text, rest)
-        )
+        self._logs._put((self._number, moment, now, level, None, None if structured is not None else text, rest))
 
 
 COLUMNS = (

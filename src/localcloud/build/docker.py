@@ -19,9 +19,7 @@ IGNORED_WITH_VALUE = {
 }  # fmt: skip
 
 
-def docker(
-    images: ImageStore, arguments: Sequence[str], folder: Path, root: Path, log: Callable[[str], None]
-) -> int:
+def docker(images: ImageStore, arguments: Sequence[str], folder: Path, root: Path, log: Callable[[str], None]) -> int:
     """Carries out one docker command and gives its exit code.
 
     Args:
@@ -36,9 +34,7 @@ def docker(
         Unimplemented: A command or option that the local registry does not do, by name.
     """
     if not arguments:
-        raise InvalidArgument(
-            "gcr.io/cloud-builders/docker: args is empty; give `build`, `tag`, `push` or `pull`"
-        )
+        raise InvalidArgument("gcr.io/cloud-builders/docker: args is empty; give `build`, `tag`, `push` or `pull`")
     verb, rest = arguments[0], list(arguments[1:])
     if verb in ("image", "buildx", "builder") and rest:
         verb, rest = rest[0], rest[1:]
@@ -64,9 +60,7 @@ def docker(
     return 0
 
 
-def build(
-    images: ImageStore, arguments: list[str], folder: Path, root: Path, log: Callable[[str], None]
-) -> None:
+def build(images: ImageStore, arguments: list[str], folder: Path, root: Path, log: Callable[[str], None]) -> None:
     """`docker build`."""
     tags: list[str] = []
     values: dict[str, str] = {}

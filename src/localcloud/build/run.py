@@ -278,16 +278,12 @@ class Run:
             pushed.push_timing.end_time.GetCurrentTime()
             self.log.say(f"Pushed {uri} {image.digest}")
         if missing:
-            raise FailedPrecondition(
-                f"failed to find one or more images after execution of build steps: {missing}"
-            )
+            raise FailedPrecondition(f"failed to find one or more images after execution of build steps: {missing}")
         location, paths = self.build.artifacts.objects.location, self.build.artifacts.objects.paths
         for pattern in paths:
             found = sorted(path for path in self.workspace.source.glob(pattern) if path.is_file())
             if not found:
-                raise FailedPrecondition(
-                    f"artifacts.objects.paths: {pattern!r} matches no file in /workspace"
-                )
+                raise FailedPrecondition(f"artifacts.objects.paths: {pattern!r} matches no file in /workspace")
             for path in found:
                 if not path.resolve().is_relative_to(self.workspace.source.resolve()):
                     raise InvalidArgument(f"artifacts.objects.paths: {pattern!r} leads out of /workspace")

@@ -186,9 +186,7 @@ class CloudBuild:
         if len(parts) == 4 and parts[0] == "projects" and parts[2] == "locations":
             return self._projects.id(parts[1]), parts[3]
         if not project and not (len(parts) == 2 and parts[0] == "projects"):
-            raise InvalidArgument(
-                "project_id: name the project, or parent as projects/PROJECT/locations/REGION"
-            )
+            raise InvalidArgument("project_id: name the project, or parent as projects/PROJECT/locations/REGION")
         return self._projects.id(project or parts[1]), "global"
 
     def _name(self, request: Any) -> str:
@@ -210,17 +208,13 @@ def check(build: Any) -> None:
         raise InvalidArgument("invalid build: must specify at least one step")
     source = build.source.WhichOneof("source")
     if source not in (None, "storage_source"):
-        raise Unimplemented(
-            f"source.{source} is not implemented locally; upload an archive as storage_source"
-        )
+        raise Unimplemented(f"source.{source} is not implemented locally; upload an archive as storage_source")
     ids: set[str] = set()
     for index, step in enumerate(build.steps):
         if not step.name:
             raise InvalidArgument(f"invalid build: invalid build step {index}: name is required")
         if step.script and (step.args or step.entrypoint):
-            raise InvalidArgument(
-                f"invalid build: invalid build step {index}: script excludes args and entrypoint"
-            )
+            raise InvalidArgument(f"invalid build: invalid build step {index}: script excludes args and entrypoint")
         if step.secret_env:
             raise Unimplemented(f"steps[{index}].secret_env is not implemented locally")
         if step.id and step.id in ids:

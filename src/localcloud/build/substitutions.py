@@ -75,9 +75,7 @@ def substitute(build: Any, built_in: Mapping[str, str]) -> None:
             values[name] = expand(values[name])
     walk(build, expand)
     unused = [name for name in build.substitutions if name not in used and name.startswith("_")]
-    automapped = build.options.automap_substitutions or any(
-        step.automap_substitutions for step in build.steps
-    )
+    automapped = build.options.automap_substitutions or any(step.automap_substitutions for step in build.steps)
     if unused and not loose and not automapped:
         raise InvalidArgument(
             f"invalid value for 'build.substitutions': key in the substitution data {unused[0]!r} is not "

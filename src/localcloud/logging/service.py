@@ -68,9 +68,7 @@ class LoggingServiceV2:
             raise InvalidArgument("resource_names: at least one is required, such as projects/PROJECT")
         order = " ".join(request.order_by.lower().split()) or "timestamp asc"
         if order not in ("timestamp", "timestamp asc", "timestamp desc"):
-            raise InvalidArgument(
-                f'order_by: {request.order_by!r} must be "timestamp asc" or "timestamp desc"'
-            )
+            raise InvalidArgument(f'order_by: {request.order_by!r} must be "timestamp asc" or "timestamp desc"')
         size = clamp_page_size(request.page_size, 50, 1000)
         arguments = [*request.resource_names, request.filter, order]
         after = None

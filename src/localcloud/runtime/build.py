@@ -32,9 +32,7 @@ REFUSED = {
     "STOPSIGNAL": "containers are stopped by SIGTERM",
     "MAINTAINER": "write LABEL maintainer=…",
 }
-PYTHON = re.compile(
-    r"(?:docker\.io/)?(?:library/)?python(?::(?:3(?:\.(\d+))?(?:\.\d+)?|latest|slim)(?:-[\w.-]+)?)?"
-)
+PYTHON = re.compile(r"(?:docker\.io/)?(?:library/)?python(?::(?:3(?:\.(\d+))?(?:\.\d+)?|latest|slim)(?:-[\w.-]+)?)?")
 
 
 @dataclass
@@ -127,9 +125,7 @@ class Build:
         if self.installs:
             self.log(f"Environment: {len(self.installs)} install(s)")
             state = self.current
-            state.environment = self.environments.derive(
-                state.environment, self.installs, self.files, self.log
-            )
+            state.environment = self.environments.derive(state.environment, self.installs, self.files, self.log)
             self.installs = []
 
     def do_from(self, made: Instruction) -> None:
@@ -227,9 +223,7 @@ class Build:
     def do_copy(self, made: Instruction) -> None:
         """Files of the context into the image."""
         if "from" in made.flags:
-            raise made.error(
-                f"--from={made.flags['from']} is not carried out; use --runtime docker or podman"
-            )
+            raise made.error(f"--from={made.flags['from']} is not carried out; use --runtime docker or podman")
         if "chown" in made.flags:
             self.log("  passed over: --chown (files belong to the user who started the server)")
         *sources, target = self.operands(made)
@@ -331,11 +325,7 @@ class Build:
     def glob(self, path: str) -> list[Path]:
         """The files of the image that a shell pattern names; none is no error."""
         relative = path.lstrip("/")
-        return (
-            [self.inside(str(p.relative_to(self.files))) for p in self.files.glob(relative)]
-            if relative
-            else []
-        )
+        return [self.inside(str(p.relative_to(self.files))) for p in self.files.glob(relative)] if relative else []
 
     def own(self, path: Path) -> Path:
         """Makes a file this image's own, where it shares it with the image below."""

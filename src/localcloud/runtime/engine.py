@@ -77,9 +77,7 @@ class EngineImages:
                 said.append(line.rstrip())
                 log(said[-1])
         if process.returncode != 0:
-            raise BuildFailed(
-                f"{self.engine} build ended with {process.returncode}:\n" + "\n".join(said[-30:])
-            )
+            raise BuildFailed(f"{self.engine} build ended with {process.returncode}:\n" + "\n".join(said[-30:]))
         return self.resolve(uri)
 
     def resolve(self, uri: str, log: Callable[[str], None] = quiet) -> Image:
@@ -148,9 +146,7 @@ class EngineImages:
                 else:
                     shutil.copy2(path, context / path.name)
             names = " ".join(f"/tmp/packages/{path.name}" for path in packages)
-            text = (
-                f"FROM {base.uri}\nCOPY . /tmp/packages/\nRUN python3 -m pip install --no-cache-dir {names}\n"
-            )
+            text = f"FROM {base.uri}\nCOPY . /tmp/packages/\nRUN python3 -m pip install --no-cache-dir {names}\n"
             return self.build(context, text, uri, log=log)
 
     def run(self, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -132,9 +132,7 @@ class Environments:
         for index in install.paths:
             path = real_path(files, install.workdir, install.arguments[index])
             if not path.exists():
-                raise install.made.error(
-                    f"{install.arguments[index]}: no such file in the image at this point"
-                )
+                raise install.made.error(f"{install.arguments[index]}: no such file in the image at this point")
             named.append(digest(path))
             if path.is_file() and nested(path):
                 named.append(digest(files))
@@ -198,9 +196,7 @@ def nested(requirements: Path) -> bool:
     """Whether a requirements file depends on further files of the image."""
     with contextlib.suppress(UnicodeDecodeError):
         return bool(
-            re.search(
-                r"^\s*(-[rce]|--(requirement|constraint|editable)|\.|/|file:)", requirements.read_text(), re.M
-            )
+            re.search(r"^\s*(-[rce]|--(requirement|constraint|editable)|\.|/|file:)", requirements.read_text(), re.M)
         )
     return False
 
@@ -228,9 +224,7 @@ def copy_scripts(source: Path, target: Path, old: Path, new: Path) -> None:
             made.symlink_to(os.readlink(script))
             continue
         content = script.read_bytes()
-        made.write_bytes(
-            content.replace(os.fsencode(old), os.fsencode(new)) if len(content) < 100_000 else content
-        )
+        made.write_bytes(content.replace(os.fsencode(old), os.fsencode(new)) if len(content) < 100_000 else content)
         made.chmod(script.stat().st_mode)
 
 

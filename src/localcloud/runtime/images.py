@@ -26,6 +26,11 @@ from localcloud.runtime.spec import BuildFailed, Image, ImageNotFound
 from localcloud.runtime.trees import digest, remove
 
 
+def warnings_to(log: Callable[[str], None]) -> Callable[[str], None]:
+    """A log that passes warnings on."""
+    return lambda line: log(line) if line.startswith("WARNING") else None
+
+
 def quiet(line: str) -> None:
     """A log that nobody reads."""
 
@@ -82,7 +87,7 @@ class Images:
         if found is not None:
             return found
         if PYTHON.fullmatch(uri):
-            return self.build(self.staging, f"FROM {uri}\n", uri, log=log)
+            return self.build(self.staging, f"FROM {uri}\n", uri, log=warnings_to(log))
         known = public.find(name)
         if known is not None:
             # Two first uses at once build it once.

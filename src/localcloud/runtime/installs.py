@@ -92,9 +92,7 @@ class Install:
             if before in PATH_OPTIONS:
                 if "://" not in argument:
                     found.append(index)
-            elif (
-                not argument.startswith("-") and before not in KEPT_WITH_VALUE.values() and is_path(argument)
-            ):
+            elif not argument.startswith("-") and before not in KEPT_WITH_VALUE.values() and is_path(argument):
                 found.append(index)
         return found
 
@@ -138,9 +136,7 @@ def read_run(made: Instruction, variables: dict[str, str], workdir: str) -> Plan
 
     plan = Plan()
     if made.flags:
-        plan.notes.append(
-            f"options of RUN have no meaning here: {' '.join('--' + flag for flag in made.flags)}"
-        )
+        plan.notes.append(f"options of RUN have no meaning here: {' '.join('--' + flag for flag in made.flags)}")
     exec_form = made.exec_form()
     commands = [exec_form] if exec_form is not None else split_commands(made, expand(made.text, variables))
     for command in commands:
@@ -169,9 +165,7 @@ def split_commands(made: Instruction, text: str) -> list[list[str]]:
         elif token == "||" and commands[-1]:
             raise made.error("`||` is not carried out by the process runtime; use --runtime docker or podman")
         elif token and set(token) <= set("|&<>()"):
-            raise made.error(
-                f"`{token}` is not carried out by the process runtime; use --runtime docker or podman"
-            )
+            raise made.error(f"`{token}` is not carried out by the process runtime; use --runtime docker or podman")
         else:
             commands[-1].append(token)
     return commands

@@ -150,9 +150,7 @@ class ImageStore(Protocol):
         """Takes a name away; what no image needs any longer is removed from disk."""
         ...
 
-    def with_packages(
-        self, image: str | Image, packages: Sequence[Path], *, log: Callable[[str], None] = ...
-    ) -> Image:
+    def with_packages(self, image: str | Image, packages: Sequence[Path], *, log: Callable[[str], None] = ...) -> Image:
         """The image with Python packages (wheels, source archives, folders) pip-installed on top.
 
         What Vertex AI does with `python_package_spec.package_uris`. Keyed by content: a second call with the
