@@ -173,6 +173,12 @@ def base_url(request: Request) -> str:
     return f"{request.url.scheme}://{request.headers.get('host', 'storage.googleapis.com')}"
 
 
+def media_url(request: Request) -> str:
+    """Scheme and host for links to content: Google's, or the endpoint that a client was given instead."""
+    base = base_url(request)
+    return "https://storage.googleapis.com" if base.endswith("googleapis.com") else base
+
+
 async def body_stream(request: Request) -> AsyncIterator[bytes]:
     """The body's pieces as they arrive, none of them empty."""
     async for data in request.stream():

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from localcloud.storage import copies, errors, partial
 from localcloud.storage.database import StoredObject
 from localcloud.storage.downloads import download
-from localcloud.storage.http import Answer, Routes, flag, in_thread, number, read_json
+from localcloud.storage.http import Answer, Routes, flag, in_thread, media_url, number, read_json
 from localcloud.storage.listing import MAX_RESULTS, Page, Query, list_objects
 from localcloud.storage.preconditions import Preconditions
 from localcloud.storage.resources import object_properties, object_resource
@@ -57,7 +57,7 @@ class ObjectMethods:
         if page.prefixes:
             answer["prefixes"] = page.prefixes
         if page.items:
-            answer["items"] = [object_resource(version) for version in page.items]
+            answer["items"] = [object_resource(version, media_url(request)) for version in page.items]
         return answer
 
     def _list(self, bucket: str, query: Query, with_hashes: bool) -> Page:
@@ -75,7 +75,7 @@ class ObjectMethods:
         version = await in_thread(self._store.get, bucket, name, generation, conditions)
         if flag(request, "softDeleted"):
             raise errors.no_object(bucket, name)
-        return object_resource(await self._hashed(version))
+        return object_resource(await self._hashed(version), media_url(request))
 
     async def media(self, request: Request, bucket: str, name: str) -> Answer:
         """The content of an object, also under /download."""
@@ -98,7 +98,7 @@ class ObjectMethods:
         conditions = Preconditions.of(request.query_params)
         generation = number(request, "generation")
         version = await in_thread(self._store.change, bucket, name, generation, conditions, change)
-        return object_resource(await self._hashed(version))
+        return object_resource(await self._hashed(version), media_url(request))
 
     async def delete(self, request: Request, bucket: str, name: str) -> Answer:
         """objects.delete."""
@@ -110,14 +110,15 @@ class ObjectMethods:
         """objects.compose."""
         body = await read_json(request)
         conditions = Preconditions.of(request.query_params)
-        return object_resource(await in_thread(copies.compose, self._store, bucket, name, body, conditions))
+        version = await in_thread(copies.compose, self._store, bucket, name, body, conditions)
+        return object_resource(version, media_url(request))
 
     async def copy(self, request: Request, bucket: str, name: str, to_bucket: str, to_name: str) -> Answer:
         """objects.copy."""
         body = await read_json(request)
         source, target = (bucket, name), (to_bucket, to_name)
         version = await in_thread(copies.copy, self._store, source, target, body, request.query_params)
-        return object_resource(version)
+        return object_resource(version, media_url(request))
 
     async def rewrite(self, request: Request, bucket: str, name: str, to_bucket: str, to_name: str) -> Answer:
         """objects.rewrite."""
@@ -137,13 +138,14 @@ class ObjectMethods:
         if token:
             answer["rewriteToken"] = token
         if version:
-            answer["resource"] = object_resource(version)
+            answer["resource"] = object_resource(version, media_url(request))
         return answer
 
     async def move(self, request: Request, bucket: str, name: str, to_name: str) -> Answer:
         """objects.move."""
         parameters = dict(request.query_params)
-        return object_resource(await in_thread(copies.move, self._store, bucket, name, to_name, parameters))
+        version = await in_thread(copies.move, self._store, bucket, name, to_name, parameters)
+        return object_resource(version, media_url(request))
 
     async def _hashed(self, version: StoredObject) -> StoredObject:
         return version if version.crc32c else await in_thread(self._store.hashed, version)

@@ -51,15 +51,20 @@ def object_etag(version: StoredObject) -> str:
     return etag(version.generation, version.metageneration)
 
 
-def object_resource(version: StoredObject) -> Resource:
-    """An object as JSON."""
+def object_resource(version: StoredObject, media: str = "https://storage.googleapis.com") -> Resource:
+    """An object as JSON.
+
+    Args:
+        version: The object.
+        media: Scheme and host of the link to its content.
+    """
     path = f"storage/v1/b/{version.bucket}/o/{quote(version.name, safe='')}"
     generation = str(version.generation)
     resource: Resource = {
         "kind": "storage#object",
         "id": f"{version.bucket}/{version.name}/{generation}",
         "selfLink": f"https://www.googleapis.com/{path}",
-        "mediaLink": f"https://storage.googleapis.com/download/{path}?generation={generation}&alt=media",
+        "mediaLink": f"{media}/download/{path}?generation={generation}&alt=media",
         "name": version.name,
         "bucket": version.bucket,
         "generation": generation,

@@ -26,6 +26,7 @@ from localcloud.storage.http import (
     base_url,
     body_stream,
     in_thread,
+    media_url,
     parse_json,
     read_json,
 )
@@ -107,7 +108,7 @@ class Uploads:
             version = await in_thread(self._store.put, bucket, name, content, properties, conditions)
         finally:
             await incoming.abandon()
-        return object_resource(version)
+        return object_resource(version, media_url(request))
 
     def _properties(
         self, request: Request, bucket: str, body: Mapping[str, Any], content_type: str | None
@@ -174,13 +175,13 @@ class Uploads:
                     f"There is no upload session '{session_id}': it was finished or deleted."
                 )
             if "generation" in session.state:
-                return await self._finished(session)
+                return await self._finished(request, session)
             return await self._chunk(request, session)
 
-    async def _finished(self, session: Session) -> Answer:
+    async def _finished(self, request: Request, session: Session) -> Answer:
         generation = session.state["generation"]
         version = await in_thread(self._store.get, session.bucket, session.name, generation)
-        return object_resource(version)
+        return object_resource(version, media_url(request))
 
     async def _chunk(self, request: Request, session: Session) -> Answer:
         start, end, total = _content_range(request, session.state["size"])
@@ -216,7 +217,7 @@ class Uploads:
         check_hashes(content, session.state["hashes"], request.headers)
         version = await in_thread(self._store_session, session, content)
         self._hashes.pop(session.id, None)
-        return object_resource(version)
+        return object_resource(version, media_url(request))
 
     def _store_session(self, session: Session, content: Content) -> StoredObject:
         conditions = Preconditions.of(session.state["parameters"])
