@@ -6,7 +6,14 @@ import argparse
 import sys
 from pathlib import Path
 
-from localcloud.server import AlreadyRunning, PortTaken, run
+
+class _NoPandas:
+    """pyarrow imports pandas by itself where it is installed: a second and 60 MB that a server has no use for."""
+
+    @staticmethod
+    def find_spec(name: str, path: object = None, target: object = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError("the local cloud does without pandas", name=name)
 
 
 def main() -> int:
@@ -16,6 +23,9 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the loopback port (default: the last one, or a free one)")
     parser.add_argument("--runtime", choices=["process", "docker", "podman"], default="process")
     options = parser.parse_args()
+    sys.meta_path.insert(0, _NoPandas)
+    from localcloud.server import AlreadyRunning, PortTaken, run
+
     try:
         run(options.root, options.port, options.runtime)
     except AlreadyRunning as error:
