@@ -5,11 +5,12 @@ Snapshots are made in `reading.py`; a stream's name says which of its rows it re
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import fastavro
@@ -20,7 +21,6 @@ from localcloud.bigquery.reading import Reading
 from localcloud.bigquery.snapshots import Snapshot
 from localcloud.bigquery.types import FieldSchema, arrow_schema
 from localcloud.errors import FailedPrecondition, InvalidArgument, NotFound, OutOfRange, Unimplemented
-from localcloud.service import Call
 
 from .names import ReadStreamName, storage, table_of
 
@@ -73,30 +73,39 @@ class BigQueryRead:
             answer.streams.append(stream.message)
         return answer
 
-    def read_rows(self, request: Any, call: Call) -> Iterator[Any]:
-        """The rows of a stream from an offset on, in messages of about 3 MB."""
+    async def read_rows(self, request: Any) -> AsyncIterator[Any]:
+        """The rows of a stream from an offset on, in messages of about 3 MB.
+
+        Messages are made ahead while earlier ones are on their way, and the end follows the last one at once:
+        Google's client for data frames goes idle for 0.2 s when it has to wait for the end alone.
+        """
         stream = ReadStreamName.parse(request.read_stream)
+        messages = self._messages(stream, request.offset)
+        upcoming = await asyncio.to_thread(next, messages, None)
+        while upcoming is not None:
+            message, last = upcoming
+            ahead = None if last else asyncio.create_task(asyncio.to_thread(next, messages, None))
+            yield message
+            upcoming = None if ahead is None else await ahead
+
+    def _messages(self, stream: ReadStreamName, offset: int) -> Iterator[tuple[Any, bool]]:
+        """The answers of a stream, each with whether it is the last."""
         snapshot = self._snapshot(stream)
         size = stream.end - stream.start
-        if request.offset > size or request.offset < 0:
-            raise OutOfRange(f"offset {request.offset} is past the end of the stream, which has {size} rows")
-        rows = snapshot.table.slice(stream.start + request.offset, size - request.offset)
-        messages = _avro_messages(rows, snapshot) if stream.format == "avro" else _arrow_messages(rows, stream.codec)
-        done = request.offset
-        first = True
-        for message in messages:
-            if call.cancelled.is_set():
-                return
-            progress = message.stats.progress
-            progress.at_response_start = done / size
-            done += message.row_count
-            progress.at_response_end = done / size
-            if first and stream.format == "avro":
+        if not 0 <= offset <= size:
+            raise OutOfRange(f"offset {offset} is past the end of the stream, which has {size} rows")
+        rows = snapshot.table.slice(stream.start + offset, size - offset)
+        avro = stream.format == "avro"
+        done = offset
+        for message in _avro_messages(rows, snapshot) if avro else _arrow_messages(rows, stream.codec):
+            if done == offset and avro:
                 message.avro_schema.schema = _avro_json(snapshot.fields)
-            elif first:
+            elif done == offset:
                 message.arrow_schema.serialized_schema = _arrow_schema(snapshot)
-            first = False
-            yield message
+            message.stats.progress.at_response_start = done / size
+            done += message.row_count
+            message.stats.progress.at_response_end = done / size
+            yield message, done == size
 
     def split_read_stream(self, request: Any) -> Any:
         """Two streams that together have the rows of one; the given one stays as it is.
@@ -158,13 +167,28 @@ def _arrow_schema(snapshot: Snapshot) -> bytes:
 def _arrow_messages(rows: pa.Table, codec: str) -> Iterator[Any]:
     if not rows.num_rows:
         return
-    options = pa.ipc.IpcWriteOptions(compression=None if codec == "none" else codec)
     step = max(1, _MESSAGE_BYTES * rows.num_rows // max(1, rows.nbytes))
     for batch in rows.to_batches(max_chunksize=step):
         message = storage.ReadRowsResponse(row_count=batch.num_rows, uncompressed_byte_size=batch.nbytes)
-        message.arrow_record_batch.serialized_record_batch = batch.serialize(options).to_pybytes()
+        message.arrow_record_batch.serialized_record_batch = _serialized(batch, codec)
         message.arrow_record_batch.row_count = batch.num_rows
         yield message
+
+
+def _serialized(batch: pa.RecordBatch, codec: str) -> bytes:
+    """The batch as one IPC message, without its schema."""
+    if codec == "none":
+        return bytes(batch.serialize())
+    sink = pa.BufferOutputStream()
+    options = pa.ipc.IpcWriteOptions(compression=codec)
+    with pa.ipc.new_stream(sink, batch.schema, options=options) as writer:
+        # The stream begins with the schema, and ends with a mark that comes with closing.
+        writer.write_batch(batch)
+        end = sink.tell()
+    stream = sink.getvalue()
+    reader = pa.ipc.MessageReader.open_stream(stream)
+    start = len(reader.read_next_message().serialize())
+    return bytes(stream[start:end])
 
 
 def _avro_json(fields: list[FieldSchema]) -> str:
