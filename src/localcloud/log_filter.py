@@ -88,7 +88,7 @@ class Parser:
         if self.tokens:
             terms = self.conjunction()
             if self.at < len(self.tokens):
-                raise self.error(f"unexpected {self.tokens[self.at].text!r}")
+                raise self.error(f"unexpected {self.tokens[self.at].text!r}", self.tokens[self.at])
         query = Query(lambda entry: all(term.test(entry) for term in terms))
         streams = [term.test for term in terms if term.stream]
         query.stream_matches = lambda stream: all(test(stream) for test in streams)

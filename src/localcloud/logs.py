@@ -77,7 +77,7 @@ class Logs:
         database = self._connect()
         database.executescript(SCHEMA)
         horizon = time.time_ns() - RETENTION_DAYS * 86_400 * 10**9
-        database.execute("DELETE FROM entries WHERE timestamp < ?", (horizon,))
+        database.execute("DELETE FROM entries WHERE received < ?", (horizon,))
         database.commit()
         database.close()
         self._closed = False

@@ -31,8 +31,8 @@ from localcloud.runtime.trees import copy_tree
 
 LOCALE = ("LANG", "LC_ALL", "LC_CTYPE", "TZ")
 MERGED = {
-    "/", "/dev", "/proc", "/sys", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/home", "/root", "/mnt", "/media", "/opt", "/run",
-    "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/lib",
+    "/", "/dev", "/proc", "/sys", "/bin", "/sbin", "/lib", "/lib64", "/etc", "/home", "/root", "/mnt", "/media",
+    "/opt", "/run", "/srv", "/tmp", "/usr", "/usr/bin", "/usr/lib", "/usr/local", "/usr/local/bin", "/usr/local/lib",
     "/usr/local/share", "/usr/local/etc", "/usr/sbin", "/usr/share", "/usr/src", "/var", "/var/lib",
     "/var/log", "/var/tmp",
 }  # fmt: skip
