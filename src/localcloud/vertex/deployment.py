@@ -80,23 +80,27 @@ class Deployment:
             Unavailable: No replica is ready, or the one that was asked went away.
             DeadlineExceeded: It took longer than `timeout` seconds.
         """
-        replica = self._least_busy()
-        replica.outstanding += 1
-        try:
-            assert replica.upstream is not None
-            return await replica.upstream.request(method, path, content_type, body, timeout)
-        except TimeoutError:
-            raise self._too_slow(timeout) from None
-        except (Disconnected, OSError) as error:
-            raise self._went_away(replica, error) from None
-        finally:
-            replica.outstanding -= 1
+        refused: list[Replica] = []
+        while True:
+            replica = self._least_busy(refused)
+            replica.outstanding += 1
+            try:
+                assert replica.upstream is not None
+                return await replica.upstream.request(method, path, content_type, body, timeout)
+            except TimeoutError:
+                raise self._too_slow(timeout) from None
+            except Disconnected as error:
+                raise self._went_away(replica, error) from None
+            except OSError:
+                refused.append(replica)  # it has not had the request: another may answer it
+            finally:
+                replica.outstanding -= 1
 
     async def stream(
         self, method: str, path: str, content_type: str, body: bytes, timeout: float
     ) -> tuple[int, dict[str, str], AsyncIterator[bytes]]:
         """The same, with the answer's body piece by piece."""
-        replica = self._least_busy()
+        replica = self._least_busy([])
         replica.outstanding += 1
         try:
             assert replica.upstream is not None
@@ -122,13 +126,15 @@ class Deployment:
 
         return status, headers, counted()
 
-    def _least_busy(self) -> Replica:
-        ready = [replica for replica in self._replicas if replica.ready]
+    def _least_busy(self, refused: list[Replica]) -> Replica:
+        ready = [replica for replica in self._replicas if replica.ready and replica not in refused]
         if not ready:
             deployed = self.serving.deployed.id
             problem = next((replica.problem for replica in self._replicas if replica.problem), "")
-            if problem:
-                raise Unavailable(f"No replica of DeployedModel {deployed} is up; it is being restarted. {problem}")
+            if problem or refused:
+                raise Unavailable(
+                    f"No replica of DeployedModel {deployed} is up; it is being restarted. {problem}".rstrip()
+                )
             raise Unavailable(f"DeployedModel {deployed} is starting: try again in a moment.")
         return min(ready, key=lambda replica: replica.outstanding)
 

@@ -202,9 +202,10 @@ class JobRun:
             images = self._vertex.cloud.runtime.images
             image = images.with_packages(task.executor_image_uri, packages) if packages else task.executor_image_uri
             command, args = ["python3", "-m", task.python_module], list(task.args)
-        environment = self._environment | self._cluster.environment(replica)
-        environment |= {entry.name: entry.value for entry in task.env}
         project = self._vertex.projects.id(project_of(self.name))
+        # the local cloud's own variables name its default project: clients are to find the job's
+        environment = {"GOOGLE_CLOUD_PROJECT": project, **self._environment, **self._cluster.environment(replica)}
+        environment |= {entry.name: entry.value for entry in task.env}
         return ContainerSpec(
             name=replica.name,
             image=image,

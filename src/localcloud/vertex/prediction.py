@@ -21,10 +21,10 @@ from localcloud.errors import (
     of,
 )
 from localcloud.service import Call
+from localcloud.values import fill, to_python
 from localcloud.vertex.common import id_of, v1
 from localcloud.vertex.deployment import Deployment
 from localcloud.vertex.routing import Fleet, Route
-from localcloud.vertex.values import fill, predict_body
 
 SHARED_LIMIT = 1_500_000
 """Bytes of a request on the shared address (https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type)."""
@@ -43,7 +43,7 @@ class PredictionService:
         """Have the instances predicted by a model that the traffic split picks."""
         route = self._route(request.endpoint, call)
         deployment = route.pick()
-        body = predict_body(request)
+        body = _predict_body(request)
         _check_size(len(body), route)
         serving = deployment.serving
         answer = await deployment.request("POST", serving.predict_route, _JSON, body, call.remaining(route.timeout))
@@ -100,7 +100,16 @@ class PredictionService:
 def container_error(status: int, body: bytes) -> CloudError:
     """A container's refusal as the client of the endpoint sees it: its status as a code, its body as the message."""
     text = body.decode("utf-8", "replace")
-    return of(Code.of_http(status), text or f"The model server answered {status} without a body.")
+    code = Code.INVALID_ARGUMENT if status == 422 else Code.of_http(status)
+    return of(code, text or f"The model server answered {status} without a body.")
+
+
+def _predict_body(request: Any) -> bytes:
+    """The JSON that a prediction container is sent."""
+    content: dict[str, Any] = {"instances": [to_python(instance) for instance in request.instances]}
+    if request.HasField("parameters"):
+        content["parameters"] = to_python(request.parameters)
+    return orjson.dumps(content)
 
 
 def _raw(request: Any, route: Route) -> tuple[str, bytes]:

@@ -98,8 +98,9 @@ class Serving:
             port: A free port of the loopback address.
         """
         spec = self.model.container_spec
-        environment = self.environment(port)
         project = vertex.projects.id(project_of(self.endpoint))
+        # the local cloud's own variables name its default project: clients are to find the endpoint's
+        environment = {"GOOGLE_CLOUD_PROJECT": project, **self.environment(port)}
         log = LogTarget(
             log_name=f"projects/{project}/logs/aiplatform.googleapis.com%2Fprediction_container",
             resource_type="aiplatform.googleapis.com/Endpoint",
