@@ -36,9 +36,7 @@ class QueueMachine(RuleBasedStateMachine):
         backoff=st.sampled_from([None, (10.0, 40.0)]),
         max_attempts=st.sampled_from([0, 5]),
     )
-    def begin(
-        self, ordered: bool, exactly_once: bool, backoff: tuple[float, float] | None, max_attempts: int
-    ) -> None:
+    def begin(self, ordered: bool, exactly_once: bool, backoff: tuple[float, float] | None, max_attempts: int) -> None:
         self.rules_ = Rules(ordered, exactly_once, backoff, max_attempts)
         self.queue = Queue(self.rules_)
         self.now = 0.0
@@ -82,16 +80,21 @@ class QueueMachine(RuleBasedStateMachine):
             items.append(Item(id, key, 10, b"0123456789"))
         self.queue.offer(items)
 
-    @rule(limit=st.integers(1, 4))
     def load(self, limit: int) -> None:
-        if not self.queue.wants():
+        if not limit or not self.queue.wants():
             return
         behind = [(id, key) for id, key in self.unsettled.items() if id > self.queue.cursor]
         items = [Item(id, key, 10, b"0123456789") for id, key in sorted(behind)[:limit]]
         self.queue.loaded(items, complete=len(behind) <= limit)
 
-    @rule(holder=st.integers(0, 2), messages=st.integers(1, 4), seconds=st.sampled_from([10, 60]))
-    def take(self, holder: int, messages: int, seconds: int) -> None:
+    @rule(
+        holder=st.integers(0, 2),
+        messages=st.integers(1, 4),
+        seconds=st.sampled_from([10, 60]),
+        read=st.sampled_from([0, 2, 5, 5]),
+    )
+    def take(self, holder: int, messages: int, seconds: int, read: int) -> None:
+        self.load(read)
         self.take_with(self.holders[holder], messages, seconds)
 
     def take_with(self, holder: Holder, messages: int, seconds: float) -> list[Handed]:
@@ -213,7 +216,7 @@ class QueueMachine(RuleBasedStateMachine):
                     self.ack_lease(handed)
 
 
-QueueMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+QueueMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=50, deadline=None)
 TestQueue = QueueMachine.TestCase
 
 
