@@ -32,6 +32,9 @@ LIBRARIES = {
 }
 """GAPIC package to the distribution that holds it: a further API is a further line."""
 
+GIVEN_ELSEWHERE = {"google.logging.v2.LogEntry": frozenset({"log_name", "resource"})}
+"""Fields marked as required that a request may give once for all its parts; the service looks after them."""
+
 
 @dataclass(frozen=True)
 class HttpRule:
@@ -141,7 +144,10 @@ def load() -> Catalog:
     ]
     return Catalog(
         methods={method.path: method for method in methods},
-        required={name: frozenset(fields) for name, fields in surface["required"].items()},
+        required={
+            name: frozenset(fields) - GIVEN_ELSEWHERE.get(name, frozenset())
+            for name, fields in surface["required"].items()
+        },
     )
 
 
