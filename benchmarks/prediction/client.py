@@ -17,9 +17,7 @@ from urllib.parse import urlsplit
 class Client(asyncio.Protocol):
     """One connection: sends the request, waits for the whole answer, sends it again until the end."""
 
-    def __init__(
-        self, request: bytes, end: float, latencies: list[float], done: asyncio.Future[None]
-    ) -> None:
+    def __init__(self, request: bytes, end: float, latencies: list[float], done: asyncio.Future[None]) -> None:
         self._request = request
         self._end = end
         self._latencies = latencies

@@ -71,9 +71,7 @@ def main(folder: Path) -> None:
         (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), list(TEXT)),
         remainder="passthrough",
     )
-    model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=100, random_state=0)).fit(
-        frame, late
-    )
+    model = make_pipeline(encode, HistGradientBoostingClassifier(max_iter=100, random_state=0)).fit(frame, late)
     joblib.dump(model, folder / "model.joblib")
     Signature.of(frame, "late", classes=model.classes_).write(folder)
     for size in SIZES:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerator.prediction.board import Board
 from accelerator.prediction.failures import Failure
-from accelerator.prediction.service import Answer
 from accelerator.prediction.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerator.prediction.service import Answer
 
 Scope = dict[str, Any]
 Message = dict[str, Any]
@@ -68,9 +70,7 @@ class App:
             await self._respond(send, 200, self._board.text().encode(), _TEXT)
         else:
             routes = f"POST {self._predict_route}, GET {self._health_route} and GET /metrics"
-            await self._refuse(
-                send, Failure(404, f"There is nothing at {path}: this container has {routes}.")
-            )
+            await self._refuse(send, Failure(404, f"There is nothing at {path}: this container has {routes}."))
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()

@@ -234,7 +234,5 @@ def bare_signature(model: Any) -> Signature:
             next_step="save it with the training container, or define a Predictor",
         )
     features = tuple(Feature(str(name), "number", "float64", nullable=True) for name in names)
-    classes = tuple(
-        value.item() if hasattr(value, "item") else value for value in getattr(model, "classes_", ())
-    )
+    classes = tuple(value.item() if hasattr(value, "item") else value for value in getattr(model, "classes_", ()))
     return Signature("classification" if classes else "regression", features, label="", classes=classes)

@@ -69,10 +69,7 @@ class Board:
         """Every worker's numbers, summed, as Prometheus text."""
         total = [sum(self._cells[i] for i in range(at, len(self._cells), _WIDTH)) for at in range(_WIDTH)]
         lines = _head("prediction_requests_total", "counter", "Prediction requests answered, by HTTP status.")
-        lines += [
-            f'prediction_requests_total{{code="{code}"}} {total[index]:.0f}'
-            for index, code in enumerate(CODES)
-        ]
+        lines += [f'prediction_requests_total{{code="{code}"}} {total[index]:.0f}' for index, code in enumerate(CODES)]
         lines += _histogram(
             "prediction_request_duration_seconds",
             "From the request's head to its answer.",
@@ -98,9 +95,7 @@ def _head(name: str, kind: str, about: str) -> list[str]:
     return [f"# HELP {name} {about}", f"# TYPE {name} {kind}"]
 
 
-def _histogram(
-    name: str, about: str, bounds: Sequence[float], counts: Sequence[float], total: float
-) -> list[str]:
+def _histogram(name: str, about: str, bounds: Sequence[float], counts: Sequence[float], total: float) -> list[str]:
     lines, seen = _head(name, "histogram", about), 0.0
     for bound, count in zip([*map(str, bounds), "+Inf"], counts, strict=True):
         seen += count

@@ -97,8 +97,7 @@ class Columns:
     def _failure(self, instances: Sequence[Any], leniency: Leniency) -> Failure:
         """Find the faults again, one value at a time."""
         every = chain.from_iterable(
-            self._faults(index, instance, type(instances[0]), leniency)
-            for index, instance in enumerate(instances)
+            self._faults(index, instance, type(instances[0]), leniency) for index, instance in enumerate(instances)
         )
         found = list(islice(every, MOST_VIOLATIONS + 1))
         return invalid(found[:MOST_VIOLATIONS], more=len(found) > MOST_VIOLATIONS)
@@ -115,9 +114,7 @@ class Columns:
         faults = []
         for feature, make in zip(self._features, self._columns, strict=True):
             if feature.name not in instance and not leniency.missing:
-                faults.append(
-                    Violation(index, feature.name, make.expected, "nothing: the feature is missing")
-                )
+                faults.append(Violation(index, feature.name, make.expected, "nothing: the feature is missing"))
                 continue
             value = instance.get(feature.name)
             if not make.accepts(value):
@@ -126,9 +123,7 @@ class Columns:
             for name in instance.keys() - self._known:
                 close = nearest(name, self._known)
                 hint = f" (did you mean {close}?)" if close else ""
-                faults.append(
-                    Violation(index, name, f"no feature of this name{hint}", describe(instance[name]))
-                )
+                faults.append(Violation(index, name, f"no feature of this name{hint}", describe(instance[name])))
         return faults
 
 

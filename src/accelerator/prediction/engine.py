@@ -77,9 +77,7 @@ class Engine:
         while instances < self._max_batch:
             patience = end - time.perf_counter() if len(waiting) < expected else 0.0
             try:
-                waiting.append(
-                    self._queue.get(timeout=patience) if patience > 0 else self._queue.get_nowait()
-                )
+                waiting.append(self._queue.get(timeout=patience) if patience > 0 else self._queue.get_nowait())
             except Empty:
                 break
             parsed.append(self._parse(waiting[-1].body))

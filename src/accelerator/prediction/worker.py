@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import uvicorn
 
@@ -21,10 +22,11 @@ from accelerator.errors import AcceleratorError
 from accelerator.prediction.app import App
 from accelerator.prediction.artifact import bring, open_artifact
 from accelerator.prediction.board import Board
-from accelerator.prediction.engine import Engine
 from accelerator.prediction.logs import log, stack, to_json
-from accelerator.prediction.service import Service
 from accelerator.prediction.settings import Settings
+
+if TYPE_CHECKING:
+    from accelerator.prediction.service import Service
 
 SWITCH_SECONDS = 0.0005
 """How long the model's thread may keep the loop from running Python; 5 ms is the interpreter's own choice."""
@@ -42,6 +44,8 @@ async def serve(
     settings: Settings, service: Service, board: Board, listener: socket.socket, parent: socket.socket
 ) -> None:
     """Serve until SIGTERM or the supervisor's end, then finish what is in flight."""
+    from accelerator.prediction.engine import Engine
+
     loop = asyncio.get_running_loop()
     app = App(settings, Engine(service, settings.max_batch, board.batch), board)
     config = uvicorn.Config(
@@ -83,6 +87,9 @@ def load(settings: Settings, scratch: Path) -> Service:
         AcceleratorError: With what is wrong and what to do next.
     """
     artifact = open_artifact(bring(settings.storage_uri, scratch), settings.code)
+    # pandas comes with it, and takes a second that nobody should wait for to hear of a missing file
+    from accelerator.prediction.service import Service
+
     return Service.load(artifact)
 
 
