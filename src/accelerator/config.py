@@ -275,7 +275,7 @@ def load(
         _put(
             source.values,
             keys,
-            text if not isinstance(value, Scalar | list | dict) else value,
+            value if isinstance(value, Scalar | list | dict | None) else text,
             f"--set {dotted}",
         )
         origins[keys] = f"--set {dotted}"

@@ -81,7 +81,7 @@ class TableSource:
             table = self._table.reference
             if self._table.table_type != "TABLE":
                 table, restriction = self._query(columns, restriction), ""
-            client: Any = BigQueryReadClient()  # type: ignore[no-untyped-call]
+            client: Any = BigQueryReadClient()
             options = types.ReadSession.TableReadOptions(selected_fields=list(columns), row_restriction=restriction)
             session = client.create_read_session(
                 parent=f"projects/{self._project}",
@@ -147,7 +147,16 @@ class TableSource:
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        from google.api_core.exceptions import Forbidden, GoogleAPICallError, NotFound, RetryError
+        from google.api_core.exceptions import (
+            Aborted,
+            Forbidden,
+            GoogleAPICallError,
+            MethodNotImplemented,
+            NotFound,
+            RetryError,
+            ServerError,
+            TooManyRequests,
+        )
         from google.auth.exceptions import GoogleAuthError
 
         try:
@@ -172,7 +181,13 @@ class TableSource:
                 next_step="Run `gcloud auth application-default login`, or run under `mlops exec`.",
             ) from error
         except (GoogleAPICallError, RetryError) as error:
-            raise DataError(f"BigQuery failed: {error}", place=self.place, next_step="Run the job again.") from error
+            passing = isinstance(error, RetryError | ServerError | TooManyRequests | Aborted)
+            passing = passing and not isinstance(error, MethodNotImplemented)
+            raise DataError(
+                f"BigQuery failed: {error}",
+                place=self.place,
+                next_step="Run the job again." if passing else "Correct what BigQuery names.",
+            ) from error
 
     def _neighbours(self) -> str:
         """What there is instead of a table that is not."""
