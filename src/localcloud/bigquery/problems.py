@@ -84,9 +84,7 @@ def http_error(error: BaseException) -> tuple[int, dict[str, Any]]:
 
 def http_error_of_job(proto: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """The HTTP status and body with which a query's results answer when its job failed."""
-    status, name = _STATUS_OF_REASON.get(
-        proto.get("reason", ""), (400, "INVALID_ARGUMENT")
-    )
+    status, name = _STATUS_OF_REASON.get(proto.get("reason", ""), (400, "INVALID_ARGUMENT"))
     return status, _body(status, name, proto)
 
 

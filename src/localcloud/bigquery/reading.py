@@ -6,6 +6,7 @@ SQL or a copy job asks for one.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import re
 import secrets
@@ -27,9 +28,7 @@ _ANONYMOUS = re.compile(r"\banon[0-9a-f]{64}\b")
 
 def anonymous_dataset(project: str) -> DatasetRef:
     """The hidden dataset that a project's query results are in."""
-    return DatasetRef(
-        project, "_" + hashlib.sha1(f"anonymous/{project}".encode()).hexdigest()
-    )
+    return DatasetRef(project, "_" + hashlib.sha1(f"anonymous/{project}".encode()).hexdigest())
 
 
 @dataclass
@@ -72,17 +71,11 @@ class Reading:
             Missing: No such table.
         """
         snapshot = self.result(ref)
-        return (
-            self.tables.get_table(ref)
-            if snapshot is None
-            else _result_resource(ref, snapshot)
-        )
+        return self.tables.get_table(ref) if snapshot is None else _result_resource(ref, snapshot)
 
     def fields(self, ref: TableRef) -> list[FieldSchema]:
         """The REST schema."""
-        fields: list[FieldSchema] = (
-            self.resource(ref).get("schema", {}).get("fields", [])
-        )
+        fields: list[FieldSchema] = self.resource(ref).get("schema", {}).get("fields", [])
         return fields
 
     def read(
@@ -115,9 +108,7 @@ class Reading:
         if found is not None and not columns and not row_restriction:
             return found
         fields = select_fields(self.fields(ref), columns)
-        return self.snapshots.write(
-            self.read(ref, columns, row_restriction), fields, check=check
-        )
+        return self.snapshots.write(self.read(ref, columns, row_restriction), fields, check=check)
 
     def store_named_results(self, sql: str, project: str) -> None:
         """Makes stored tables of the query results that the SQL names, so that the engine finds them."""
@@ -134,12 +125,8 @@ class Reading:
             return
         except Missing:
             pass
-        try:
-            self.tables.insert_dataset(
-                ref.project, {"datasetReference": ref.parent.resource}
-            )
-        except Duplicate:
-            pass
+        with contextlib.suppress(Duplicate):
+            self.tables.insert_dataset(ref.project, {"datasetReference": ref.parent.resource})
         resource = {
             "tableReference": ref.resource,
             "schema": {"fields": snapshot.fields},
@@ -154,9 +141,7 @@ class Reading:
         )
 
 
-def select_fields(
-    fields: Sequence[FieldSchema], columns: Sequence[str] | None
-) -> list[FieldSchema]:
+def select_fields(fields: Sequence[FieldSchema], columns: Sequence[str] | None) -> list[FieldSchema]:
     """The REST schema of the selected columns, in the schema's order; `a.b` selects a subfield.
 
     Raises:
@@ -176,11 +161,7 @@ def select_fields(
         parts = wanted.get(item["name"].lower())
         if parts is not None:
             whole = "" in parts or "fields" not in item
-            selected.append(
-                item
-                if whole
-                else {**item, "fields": select_fields(item["fields"], parts)}
-            )
+            selected.append(item if whole else {**item, "fields": select_fields(item["fields"], parts)})
     return selected
 
 
@@ -204,4 +185,3 @@ def _result_resource(ref: TableRef, snapshot: Snapshot) -> dict[str, Any]:
         "type": "TABLE",
         "location": "US",
     }
-

@@ -36,7 +36,8 @@ def create_statement(ref: TableRef, routine: Mapping[str, Any], *, replace: bool
     if not body:
         raise Invalid("Required parameter is missing: definitionBody")
     arguments = ", ".join(_argument(item) for item in routine.get("arguments") or ())
-    head = f"CREATE {'OR REPLACE ' if replace else ''}{_KINDS[kind]} `{ref.project}.{ref.dataset}.{ref.table}`({arguments})"
+    verb = "CREATE OR REPLACE" if replace else "CREATE"
+    head = f"{verb} {_KINDS[kind]} `{ref.project}.{ref.dataset}.{ref.table}`({arguments})"
     if kind == "PROCEDURE":
         return f"{head}\nBEGIN\n{body}\nEND"
     if kind == "TABLE_VALUED_FUNCTION":

@@ -117,9 +117,7 @@ class Snapshots:
             ):
                 for batch in reader:
                     check()
-                    writer.write_table(
-                        pa.Table.from_batches([batch]).cast(schema), _BATCH_ROWS
-                    )
+                    writer.write_table(pa.Table.from_batches([batch]).cast(schema), _BATCH_ROWS)
             part.replace(path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -140,9 +138,7 @@ class Snapshots:
                     created = path.stat().st_mtime
                 except FileNotFoundError:
                     return None
-                snapshot = self._open[name] = Snapshot(
-                    name, path, created, created + self._lifetime
-                )
+                snapshot = self._open[name] = Snapshot(name, path, created, created + self._lifetime)
         return snapshot if snapshot.expires > time.time() else None
 
     def delete(self, name: str) -> None:

@@ -56,9 +56,7 @@ def detect(source: Source, options: LoadOptions) -> list[FieldSchema]:
         raise unreadable(source, "The Apache Avro schema cannot be loaded", error.message) from None
 
 
-def read(
-    source: Source, fields: Sequence[FieldSchema], options: LoadOptions, bad: BadRecords
-) -> Iterator[pa.Table]:
+def read(source: Source, fields: Sequence[FieldSchema], options: LoadOptions, bad: BadRecords) -> Iterator[pa.Table]:
     """The rows of one file."""
     decoder = Decoder(fields, ignore_unknown=options.ignore_unknown_values)
     with source.path.open("rb") as file:
@@ -75,12 +73,13 @@ def read(
                 return
             bad.rows += len(chunk)
             table, errors = decoder.decode(
-                [{k: _plain(v, options.use_avro_logical_types) for k, v in r.items()} for r in chunk]
+                [_shaped(_plain(record, options.use_avro_logical_types), fields) for record in chunk]
             )
-            for error in errors:
-                bad.add(source, f"record {start + error.row + 1}, field {error.location}: {error.message}")
+            for wrong_row in errors:
+                place = f"record {start + wrong_row.row + 1}, field {wrong_row.location}"
+                bad.add(source, f"{place}: {wrong_row.message}")
             bad.judge()
-            wrong = {error.row for error in errors}
+            wrong = {wrong_row.row for wrong_row in errors}
             start += len(chunk)
             yield table.filter(pa.array([row not in wrong for row in range(len(table))])) if wrong else table
 
@@ -126,6 +125,23 @@ def _field(name: str, schema: Any, logical: bool, mode: str = "REQUIRED") -> Fie
     elif annotation == "datetime" or (logical and annotation in _LOGICAL):
         type_ = _LOGICAL[annotation]
     return {"name": name, "type": type_, "mode": mode}
+
+
+def _shaped(record: Mapping[str, Any], fields: Sequence[FieldSchema]) -> dict[str, Any]:
+    """The record with its maps as lists of keys and values, which is how a table holds them."""
+    by_name = {item["name"]: item for item in fields}
+    shaped = dict(record)
+    for name, value in record.items():
+        item = by_name.get(name)
+        if item is None or item["type"] != "RECORD":
+            continue
+        if isinstance(value, Mapping) and item["mode"] == "REPEATED":
+            value = [{"key": key, "value": inner} for key, inner in value.items()]
+        if isinstance(value, Mapping):
+            shaped[name] = _shaped(value, item["fields"])
+        elif isinstance(value, list):
+            shaped[name] = [_shaped(element, item["fields"]) for element in value]
+    return shaped
 
 
 def _plain(value: Any, logical: bool) -> Any:
@@ -195,9 +211,7 @@ def avro_schema(fields: Sequence[FieldSchema], logical: bool, name: str = "Root"
     return {"type": "record", "name": name, "fields": [{"name": f["name"], "type": typed(f)} for f in fields]}
 
 
-def write(
-    path: Path, tables: Iterable[pa.Table], fields: Sequence[FieldSchema], *, codec: str, logical: bool
-) -> None:
+def write(path: Path, tables: Iterable[pa.Table], fields: Sequence[FieldSchema], *, codec: str, logical: bool) -> None:
     """Writes rows as one container file.
 
     Args:

@@ -63,7 +63,7 @@ def read_orc(
         raise unreadable(source, "Failed to read the ORC file", error) from None
 
 
-def _open_orc(source: Source) -> "pa.orc.ORCFile":
+def _open_orc(source: Source) -> pa.orc.ORCFile:
     from pyarrow import orc
 
     try:
@@ -157,7 +157,7 @@ def _fitted(column: pa.ChunkedArray, item: FieldSchema, target: pa.DataType) -> 
 
 
 def _is_list(type_: pa.DataType) -> bool:
-    return pa.types.is_list(type_) or pa.types.is_large_list(type_)
+    return bool(pa.types.is_list(type_) or pa.types.is_large_list(type_))
 
 
 def _list_record(column: pa.ChunkedArray, item: FieldSchema) -> pa.ChunkedArray:

@@ -136,9 +136,9 @@ class _Reader:
         numbers = self._line_numbers([row.number - 1 - self.skip for row in invalid], range(1 << 30))
         for row, line in zip(invalid, numbers, strict=True):
             self.bad.rows += 1
-            if row.actual_columns < width and self.options.allow_jagged_rows:
-                texts.append(row.text)
-            elif row.actual_columns > width and self.options.ignore_unknown_values:
+            if (row.actual_columns < width and self.options.allow_jagged_rows) or (
+                row.actual_columns > width and self.options.ignore_unknown_values
+            ):
                 texts.append(row.text)
             elif row.actual_columns < width:
                 missing = self.fields[row.actual_columns]["name"]
@@ -263,9 +263,7 @@ def _padded(row: Sequence[str], width: int) -> list[str | None]:
     return [*row[:width], *[None] * (width - len(row))]
 
 
-def _sample(
-    source: Source, options: LoadOptions
-) -> tuple[list[str] | None, list[list[str | None]]]:
+def _sample(source: Source, options: LoadOptions) -> tuple[list[str] | None, list[list[str | None]]]:
     """The header, where there is one, and the first rows of data with nulls as None.
 
     With skipLeadingRows N the header is looked for in line N; with 0 there is none.

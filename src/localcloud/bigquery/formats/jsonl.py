@@ -31,9 +31,7 @@ def detect(source: Source, options: LoadOptions) -> list[FieldSchema]:
     return fields_of_records(records)
 
 
-def read(
-    source: Source, fields: Sequence[FieldSchema], options: LoadOptions, bad: BadRecords
-) -> Iterator[pa.Table]:
+def read(source: Source, fields: Sequence[FieldSchema], options: LoadOptions, bad: BadRecords) -> Iterator[pa.Table]:
     """The rows of one file; bad lines are counted and left out."""
     decoder = Decoder(fields, ignore_unknown=options.ignore_unknown_values)
     lines = _lines(source, options)
@@ -42,17 +40,22 @@ def read(
         bad.rows += len(chunk)
         records: list[Any] = []
         numbers = []
+        problems = []
         for number, line in chunk:
             try:
                 records.append(orjson.loads(line))
                 numbers.append(number)
             except orjson.JSONDecodeError as error:
-                bad.add(source, f"JSON parsing error in row at line {number}, column {error.colno}: {error.msg}")
+                problems.append(
+                    (number, f"JSON parsing error in row at line {number}, column {error.colno}: {error.msg}")
+                )
         table, errors = decoder.decode(records)
         if errors:
             table = _without(table, errors)
             for row, message in _by_row(errors).items():
-                bad.add(source, f"JSON processing error in row at line {numbers[row]}: {message}")
+                problems.append((numbers[row], f"JSON processing error in row at line {numbers[row]}: {message}"))
+        for _, message in sorted(problems):
+            bad.add(source, message)
         bad.judge()
         yield table
 

@@ -43,9 +43,7 @@ class ExtractOptions:
     use_avro_logical_types: bool = False
 
 
-def write_file(
-    path: Path, tables: Iterable[pa.Table], fields: Sequence[FieldSchema], options: ExtractOptions
-) -> None:
+def write_file(path: Path, tables: Iterable[pa.Table], fields: Sequence[FieldSchema], options: ExtractOptions) -> None:
     """Writes one file.
 
     Raises:
@@ -142,18 +140,13 @@ def _json_column(column: pa.ChunkedArray | pa.Array, item: FieldSchema) -> list[
         lengths = pc.fill_null(pc.list_value_length(column), 0).to_pylist()
         return [[next(flat) for _ in range(length)] for length in lengths]
     if item["type"] == "RECORD":
-        children = [
-            _json_column(child, f) for child, f in zip(column.flatten(), item["fields"], strict=True)
-        ]
+        children = [_json_column(child, f) for child, f in zip(column.flatten(), item["fields"], strict=True)]
         names = [f["name"] for f in item["fields"]]
         records = (
             {name: value for name, value in zip(names, row, strict=True) if value is not None}
             for row in zip(*children, strict=True)
         )
-        return [
-            record if valid else None
-            for record, valid in zip(records, column.is_valid().to_pylist(), strict=True)
-        ]
+        return [record if valid else None for record, valid in zip(records, column.is_valid().to_pylist(), strict=True)]
     if item["type"] == "BOOLEAN":
         return cast("list[Any]", column.to_pylist())
     if item["type"] == "FLOAT":

@@ -115,8 +115,8 @@ def _shards(uri: str, table: pa.Table) -> list[tuple[str, pa.Table]]:
     if "*" not in uri:
         if table.nbytes > _FILE_BYTES:
             raise Invalid(
-                f"Table too large to be exported to a single file: it has {table.nbytes} bytes. Specify a uri including a * "
-                f"to shard export: {uri}"
+                f"Table too large to be exported to a single file: it has {table.nbytes} bytes. "
+                f"Specify a uri including a * to shard export: {uri}"
             )
         return [(uri, table)]
     number = max(1, -(-table.nbytes // _SHARD_BYTES))

@@ -78,8 +78,10 @@ class LoadWork:
         configuration.setdefault("writeDisposition", "WRITE_APPEND")
         sources = self._sources(job)
         load = _Load(self.tables, configuration, destination, sources, job.cancellation.check)
-        rows = load.run()
-        job.errors.extend(load.bad.errors)
+        try:
+            rows = load.run()
+        finally:
+            job.errors.extend(load.bad.errors)
         if load.new_schema:
             configuration["schema"] = {"fields": load.fields}
         job.statistics["load"] = {
@@ -196,9 +198,8 @@ class _Load:
         return self._detected(existing)
 
     def _detected(self, existing: Sequence[FieldSchema]) -> list[FieldSchema]:
-        detect = {"CSV": csv.detect, "NEWLINE_DELIMITED_JSON": jsonl.detect}.get(self._format)
-        if detect is None:
-            detect = _SELF_DESCRIBING[self._format][0]
+        detectors: dict[str, Detect] = {"CSV": csv.detect, "NEWLINE_DELIMITED_JSON": jsonl.detect}
+        detect = detectors.get(self._format) or _SELF_DESCRIBING[self._format][0]
         fields = normalize(detect(self._sources[0], self._options))
         known = {f["name"].lower() for f in fields}
         if self._configuration["writeDisposition"] != "WRITE_TRUNCATE":

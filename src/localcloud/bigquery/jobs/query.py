@@ -205,7 +205,7 @@ class QueryWork:
         finally:
             result.close()
         now = str(time.time_ns() // 1_000_000)
-        child.statistics |= {"startTime": job.statistics["startTime"], "endTime": now}
+        child.statistics.update({"startTime": job.statistics["startTime"], "endTime": now})
         child.statistics["scriptStatistics"] = {"evaluationKind": "STATEMENT"}
         child.resource["status"] = {"state": "DONE"}
         return child.resource

@@ -218,20 +218,16 @@ class Jobs:
             raise Invalid(f"Job {JobRef.of(resource)} is still running: cancel it before deleting it")
         self.store.delete(JobRef.of(resource))
 
-    def list(
-        self, project: str, chosen: JobFilter, *, limit: int, before: int = 0
-    ) -> tuple[list[Resource], int]:
-        """Jobs of a project, the newest first; see JobStore.list."""
-        return self.store.list(project, chosen, limit=limit, before=before)
+    def page(self, project: str, chosen: JobFilter, *, limit: int, before: int = 0) -> tuple[list[Resource], int]:
+        """Jobs of a project, the newest first; see JobStore.page."""
+        return self.store.page(project, chosen, limit=limit, before=before)
 
 
 def _new_resource(project: str, given: Mapping[str, Any]) -> Resource:
     configuration = copy.deepcopy(dict(given.get("configuration") or {}))
     kinds = [kind for kind in KINDS if configuration.get(kind) is not None]
     if len(kinds) != 1:
-        raise Invalid(
-            "Required parameter is missing: configuration needs exactly one of query, load, extract and copy"
-        )
+        raise Invalid("Required parameter is missing: configuration needs exactly one of query, load, extract and copy")
     configuration["jobType"] = kinds[0].upper()
     reference = given.get("jobReference") or {}
     job_id = reference.get("jobId") or f"job_{secrets.token_urlsafe(21).replace('-', '_')}"
@@ -275,4 +271,3 @@ def _finish(resource: Resource, problem: dict[str, str] | None) -> None:
     if not status.get("errors", True):
         del status["errors"]
     resource["etag"] = f"{ended:x}{secrets.token_hex(4)}"
-

@@ -159,9 +159,7 @@ class JobStore:
             ).fetchone()
         return None if row is None else _loaded(row)
 
-    def list(
-        self, project: str, chosen: JobFilter, *, limit: int, before: int = 0
-    ) -> tuple[list[Resource], int]:
+    def page(self, project: str, chosen: JobFilter, *, limit: int, before: int = 0) -> tuple[list[Resource], int]:
         """Jobs of a project, the newest first.
 
         Args:
@@ -173,7 +171,8 @@ class JobStore:
         Returns:
             The jobs and where this page ended; 0 after the last.
         """
-        conditions, values = ["project = ?", "parent = ?"], [project, chosen.parent]
+        conditions = ["project = ?", "parent = ?"]
+        values: list[Any] = [project, chosen.parent]
         bounds = (("created >= ?", chosen.created_from), ("created <= ?", chosen.created_until))
         for condition, bound in (*bounds, ("sequence < ?", before)):
             if bound:
@@ -184,8 +183,7 @@ class JobStore:
             values.extend(state.upper() for state in chosen.states)
         with self._cursor() as connection:
             rows = connection.execute(
-                f"SELECT resource, sequence FROM jobs WHERE {' AND '.join(conditions)}"
-                " ORDER BY sequence DESC LIMIT ?",
+                f"SELECT resource, sequence FROM jobs WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?",
                 (*values, limit + 1),
             ).fetchall()
         more = len(rows) > limit

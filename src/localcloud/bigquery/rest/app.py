@@ -80,9 +80,7 @@ class _App:
         if session:
             return await self._chunk(request, session)
         if kind == "multipart":
-            resource, file = await self._uploads.multipart(
-                request.headers.get("content-type", ""), request.stream()
-            )
+            resource, file = await self._uploads.multipart(request.headers.get("content-type", ""), request.stream())
             return await self._answer(request, partial(self._load, request, resource, file))
         if kind == "resumable":
             name = self._uploads.begin(await json_body(request))

@@ -48,9 +48,7 @@ def update(call: Call) -> Any:
 
 def delete(call: Call) -> Any:
     """datasets.delete."""
-    call.warehouse.tables.delete_dataset(
-        _ref(call), delete_contents=call.flag("deleteContents"), etag=call.etag
-    )
+    call.warehouse.tables.delete_dataset(_ref(call), delete_contents=call.flag("deleteContents"), etag=call.etag)
 
 
 def listed(call: Call) -> Any:
@@ -82,7 +80,9 @@ def _label_filter(text: str) -> list[tuple[str, str]]:
     for term in terms:
         match = _LABEL.fullmatch(term)
         if match is None:
-            raise Invalid(f"Invalid filter expression {text!r}: write labels.KEY[:VALUE], joined by spaces", location="filter")
+            raise Invalid(
+                f"Invalid filter expression {text!r}: write labels.KEY[:VALUE], joined by spaces", location="filter"
+            )
         pairs.append((match[1], (match[2] or "").strip('"')))
     return pairs
 

@@ -52,12 +52,9 @@ def document(methods: Iterable[Method], base: str) -> dict[str, Any]:
         "baseUrl": f"{base}/bigquery/v2/",
         "batchPath": "batch/bigquery/v2",
         "parameters": {
-            name: {"type": type_, "location": "query", "description": text}
-            for name, (type_, text) in _COMMON.items()
+            name: {"type": type_, "location": "query", "description": text} for name, (type_, text) in _COMMON.items()
         },
-        "auth": {
-            "oauth2": {"scopes": {"https://www.googleapis.com/auth/bigquery": {"description": "BigQuery data"}}}
-        },
+        "auth": {"oauth2": {"scopes": {"https://www.googleapis.com/auth/bigquery": {"description": "BigQuery data"}}}},
         "schemas": {
             name: {"id": name, "type": "object", "additionalProperties": {"type": "any"}} for name in sorted(messages)
         },

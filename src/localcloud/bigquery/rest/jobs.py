@@ -69,7 +69,7 @@ def listed(call: Call) -> Any:
         created_until=call.number("maxCreationTime", 0),
     )
     limit = min(call.number("maxResults", 50) or 50, 1000)
-    jobs, end = call.warehouse.jobs.list(call.project, chosen, limit=limit, before=call.number("pageToken", 0))
+    jobs, end = call.warehouse.jobs.page(call.project, chosen, limit=limit, before=call.number("pageToken", 0))
     full = call.query.get("projection", "minimal").lower() == "full"
     answer: dict[str, Any] = {"kind": "bigquery#jobList", "etag": str(len(jobs))}
     if jobs:
@@ -105,12 +105,12 @@ def query(call: Call) -> Any:
     body.pop("kind", None)
     body.pop("jobCreationMode", None)
     body.pop("preserveNulls", None)
-    outer = {key: body.pop(key) for key in ("labels", "dryRun", "jobTimeoutMs", "reservation") if key in body}
+    outer: Resource = {key: body.pop(key) for key in ("labels", "dryRun", "jobTimeoutMs", "reservation") if key in body}
     jobs = call.warehouse.jobs
     known = jobs.store.of_request(call.project, request) if request else None
     if known is None:
-        configuration = {**outer, "query": body}
-        given = {"configuration": configuration, "jobReference": {"location": location}}
+        configuration: Resource = {**outer, "query": body}
+        given: Resource = {"configuration": configuration, "jobReference": {"location": location}}
         job = jobs.insert(call.project, given, request=request)
         if job.dry_run:
             return _dry_answer(job.resource)

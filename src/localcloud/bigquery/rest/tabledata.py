@@ -81,7 +81,9 @@ class Page:
             name, _, place = token.partition(":")
             snapshot = reading.results.get(name) or reading.snapshots.get(name)
             if snapshot is None or not place.isdigit():
-                raise Invalid("Invalid page token: it is none of this table's, or older than six hours", location="pageToken")
+                raise Invalid(
+                    "Invalid page token: it is none of this table's, or older than six hours", location="pageToken"
+                )
             self._cut(snapshot.table, snapshot.fields, name, int(place), limit)
         elif result is not None and not columns:
             self._cut(result.table, result.fields, result.id, start, limit)

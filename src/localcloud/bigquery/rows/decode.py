@@ -64,7 +64,7 @@ class Decoder:
                 records.append(row)
             else:
                 self._error(index, "", f"A row must be a JSON object, not {shown(row)}")
-                records.append({})
+                records.append(None)
         columns = self._record(records, self.fields, "", range(len(records)))
         return pa.Table.from_arrays(columns, schema=_relaxed(arrow_schema(self.fields))), self.errors
 
@@ -162,9 +162,7 @@ class Decoder:
         return build(converted, item, type_)
 
 
-def read_values(
-    values: Sequence[Any], reader: Callable[[Any], Any]
-) -> tuple[list[Any], list[tuple[int, str]]]:
+def read_values(values: Sequence[Any], reader: Callable[[Any], Any]) -> tuple[list[Any], list[tuple[int, str]]]:
     """The values as the reader has them (None for a bad one) and, for each bad one, index and message."""
     converted: list[Any] = []
     bad = []

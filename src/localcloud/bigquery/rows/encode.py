@@ -25,9 +25,7 @@ _COMMA = pa.scalar(",", pa.large_string())
 _NEEDS_ESCAPE = r'["\\\x00-\x1f]'
 
 
-def encode_rows(
-    table: pa.Table, fields: Sequence[FieldSchema], timestamps: TimestampFormat = "FLOAT64"
-) -> bytes:
+def encode_rows(table: pa.Table, fields: Sequence[FieldSchema], timestamps: TimestampFormat = "FLOAT64") -> bytes:
     """The rows as one JSON array of `{"f": […]}` objects.
 
     Args:
@@ -46,12 +44,10 @@ def encode_rows(
     rows = _beside(cells)
     whole = pa.LargeListArray.from_arrays(pa.array([0, len(rows)], pa.int64()), rows)
     joined = pc.binary_join(whole, pa.scalar(']},{"f":[', pa.large_string()))
-    return b'[{"f":[' + joined[0].as_buffer().to_pybytes() + b"]}]"
+    return b"".join((b'[{"f":[', joined[0].as_buffer(), b"]}]"))
 
 
-def encode_text(
-    column: pa.Array, field: FieldSchema, timestamps: TimestampFormat = "ISO8601_STRING"
-) -> pa.Array:
+def encode_text(column: pa.Array, field: FieldSchema, timestamps: TimestampFormat = "ISO8601_STRING") -> pa.Array:
     """A scalar column as the text BigQuery writes for its values; nulls stay null."""
     return _text(_plain(column), field["type"].upper(), timestamps)
 
@@ -103,9 +99,7 @@ def _beside(cells: Sequence[pa.Array]) -> pa.Array:
 
 def _wrap(before: str, text: pa.Array, after: str) -> pa.Array:
     kind = text.type
-    return pc.binary_join_element_wise(
-        pa.scalar(before, kind), text, pa.scalar(after, kind), pa.scalar("", kind)
-    )
+    return pc.binary_join_element_wise(pa.scalar(before, kind), text, pa.scalar(after, kind), pa.scalar("", kind))
 
 
 def _escaped(text: pa.Array) -> pa.Array:
@@ -129,9 +123,7 @@ def _text(array: pa.Array, kind: str, timestamps: TimestampFormat) -> pa.Array:
         return _timestamp_text(array, timestamps)
     if kind == "DATETIME":
         text = pc.cast(pc.cast(array, pa.timestamp("us")), pa.string())
-        return pc.replace_substring_regex(
-            pc.replace_substring(text, " ", "T", max_replacements=1), r"\.000000$", ""
-        )
+        return pc.replace_substring_regex(pc.replace_substring(text, " ", "T", max_replacements=1), r"\.000000$", "")
     if kind == "TIME":
         text = pc.cast(pc.cast(array, pa.time64("us")), pa.string())
         return pc.replace_substring_regex(text, r"\.000000$", "")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import itertools
 import json
 import secrets
 import time
@@ -68,7 +69,7 @@ class BigQueryRead:
             answer.arrow_schema.serialized_schema = _arrow_schema(snapshot)
         count = _stream_count(snapshot, request.max_stream_count, request.preferred_min_stream_count)
         bounds = [snapshot.num_rows * position // count for position in range(count + 1)] if count else []
-        for start, end in zip(bounds, bounds[1:], strict=False):
+        for start, end in itertools.pairwise(bounds):
             stream = ReadStreamName(name, snapshot.id, start, end, "avro" if avro else "arrow", codec)
             answer.streams.append(stream.message)
         return answer

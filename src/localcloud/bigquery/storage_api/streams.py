@@ -158,9 +158,7 @@ class WriteStreams:
         with stream.lock:
             if not stream.finalized:
                 with contextlib.closing(self._tables.database.cursor()) as cursor:
-                    cursor.execute(
-                        "UPDATE localcloud.write_streams SET finalized = true WHERE id = ?", [stream.id]
-                    )
+                    cursor.execute("UPDATE localcloud.write_streams SET finalized = true WHERE id = ?", [stream.id])
                 stream.finalized = True
             return stream.rows
 
@@ -179,7 +177,7 @@ class WriteStreams:
                 message = f"Stream {stream.name} has {stream.rows} rows: there is none at offset {offset}"
                 raise _problem(OutOfRange, "OFFSET_OUT_OF_RANGE", message, stream)
             parts = [
-                table.slice(max(0, stream.visible - start), min(count, offset + 1 - start) - max(0, stream.visible - start))
+                table.slice(shown := max(0, stream.visible - start), min(count, offset + 1 - start) - shown)
                 for table, start, count in self._staged(stream)
                 if start <= offset and start + count > stream.visible
             ]
