@@ -52,7 +52,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._connection = duckdb.connect(
+            self.connection = duckdb.connect(
                 str(path), config={"autoinstall_known_extensions": "false"}
             )
         except duckdb.IOException as error:
@@ -60,14 +60,14 @@ class Database:
                 f"The BigQuery file {path} cannot be opened: {str(error).splitlines()[0]}. "
                 "Is another local cloud running on this state folder?"
             ) from error
-        self._connection.execute("SET GLOBAL TimeZone = 'UTC'")
-        self._connection.execute(_CREATE)
+        self.connection.execute("SET GLOBAL TimeZone = 'UTC'")
+        self.connection.execute(_CREATE)
         self._guard = threading.Lock()
         self._locks: dict[Key, threading.Lock] = {}
         self._resources: dict[Key, Resource] = {}
         self.version = 0
         """Grows with every change of a resource that SQL can see: what was analysed before is stale."""
-        for kind, project, dataset, name, text in self._connection.execute(
+        for kind, project, dataset, name, text in self.connection.execute(
             "SELECT kind, project, dataset, name, resource FROM localcloud.resources"
         ).fetchall():
             ref = (
@@ -79,7 +79,7 @@ class Database:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """A connection of its own to the file, for one thread at a time."""
-        return self._connection.cursor()
+        return self.connection.cursor()
 
     def find(self, kind: str, ref: DatasetRef | TableRef) -> Resource | None:
         """The committed resource; never change it in place."""
@@ -107,8 +107,8 @@ class Database:
     def close(self) -> None:
         """Checkpoints and closes the file."""
         with contextlib.suppress(duckdb.Error):
-            self._connection.execute("CHECKPOINT")
-        self._connection.close()
+            self.connection.execute("CHECKPOINT")
+        self.connection.close()
 
     def _lock_of(self, key: Key) -> threading.Lock:
         with self._guard:

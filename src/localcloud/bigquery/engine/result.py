@@ -47,12 +47,17 @@ class Result:
     ddl_target_table: TableRef | None = None
     ddl_target_routine: TableRef | None = None
     ddl_target_dataset: DatasetRef | None = None
-    total_bytes_processed: int = 0
     children: list[Result] = field(default_factory=list)
     sql: str = ""
     undeclared_parameters: list[dict[str, Any]] = field(default_factory=list)
     _reader: pa.RecordBatchReader | None = None
     _release: Callable[[], None] = lambda: None
+    _bytes_processed: Callable[[], int] = lambda: 0
+
+    @property
+    def total_bytes_processed(self) -> int:
+        """The logical bytes of the tables it names, counted when asked for."""
+        return self._bytes_processed()
 
     @property
     def schema(self) -> pa.Schema:
