@@ -104,9 +104,9 @@ class LoggingServiceV2:
         names = [name for name in self._logs.log_names() if owner(name) in wanted]
         size = clamp_page_size(request.page_size, 50, 1000)
         arguments = [request.parent, *request.resource_names]
-        after = decode_token(request.page_token, arguments, 1)[0] if request.page_token else ""
+        after = decode_token(request.page_token, arguments, 2)[0] if request.page_token else ""
         rest = [name for name in names if name > after]
-        token = encode_token(arguments, [rest[size - 1]]) if len(rest) > size else ""
+        token = encode_token(arguments, [rest[size - 1], 0]) if len(rest) > size else ""
         return v2.ListLogsResponse(log_names=rest[:size], next_page_token=token)
 
     def delete_log(self, request: Any) -> Empty:
