@@ -132,9 +132,7 @@ def _print(cell: Cell) -> None:
     for name in cell.rounds[0]:
         p50, p99 = (statistics.median(one[name][key] for one in cell.rounds) for key in ("p50", "p99"))
         ratio = cell.ratio(name)
-        beside = (
-            "" if name == OURS else f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
-        )
+        beside = "" if name == OURS else f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
         print(
             f"  {name:24}{statistics.median(cell.rate(name)):12.0f}{p50:10.2f}{p99:10.2f}   {beside}",
             flush=True,
@@ -182,9 +180,7 @@ def _mlserver(python: str, folder: Path, *, batching: bool) -> Iterator[Contende
     (home / "model-settings.json").write_text(json.dumps(model))
     url = f"http://127.0.0.1:{ports[0]}/v2/models/late"
     with _server([str(Path(python).parent / "mlserver"), "start", str(home)], {}, f"{url}/ready"):
-        yield Contender(
-            "MLServer, batching" if batching else "MLServer", f"{url}/infer", "{size}.mlserver.json"
-        )
+        yield Contender("MLServer, batching" if batching else "MLServer", f"{url}/infer", "{size}.mlserver.json")
 
 
 @contextmanager
@@ -240,9 +236,7 @@ def _environment() -> str | None:
     ):
         done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False)
         if done.returncode:
-            print(
-                f"FastAPI and MLServer are left out, they cannot be installed: {done.stderr.strip()[-300:]}"
-            )
+            print(f"FastAPI and MLServer are left out, they cannot be installed: {done.stderr.strip()[-300:]}")
             return None
     (folder / ".complete").touch()
     return str(python)
