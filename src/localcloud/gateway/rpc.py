@@ -150,7 +150,7 @@ class Registry:
 
         An update names a part of a resource, so that only the request's own fields are required of it.
         """
-        deep = not rpc.method.name.startswith(("Update", "Patch"))
+        deep = "update_mask" not in request.DESCRIPTOR.fields_by_name
         missing = list(_missing(request, self.catalog.required, "", deep))
         if not missing:
             return
