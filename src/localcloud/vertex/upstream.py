@@ -108,6 +108,7 @@ class Upstream:
 
         A server may close an idle connection just as it is used again: then, and only then, it is tried anew.
         """
+        tried = False
         while self._idle:
             connection = self._idle.pop()
             if connection.closed:
@@ -118,11 +119,17 @@ class Upstream:
             except Disconnected:
                 if connection.received:
                     raise
+                tried = True
             except BaseException:
                 connection.close()
                 raise
         loop = asyncio.get_running_loop()
-        _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        try:
+            _, connection = await loop.create_connection(_Connection, self._host, self._port)
+        except OSError as error:
+            if tried:  # it ended while it had the request: that is not to be sent to anybody else
+                raise Disconnected("the server ended") from error
+            raise
         try:
             await connection.begin(message)
         except BaseException:
