@@ -32,8 +32,16 @@ LIBRARIES = {
 }
 """GAPIC package to the distribution that holds it: a further API is a further line."""
 
-GIVEN_ELSEWHERE = {"google.logging.v2.LogEntry": frozenset({"log_name", "resource"})}
-"""Fields marked as required that a request may give once for all its parts; the service looks after them."""
+GIVEN_ELSEWHERE = {
+    "google.logging.v2.LogEntry": frozenset({"log_name", "resource"}),
+    "google.devtools.cloudbuild.v1.CreateBuildRequest": frozenset({"project_id"}),
+    "google.devtools.cloudbuild.v1.GetBuildRequest": frozenset({"project_id", "id"}),
+    "google.devtools.cloudbuild.v1.ListBuildsRequest": frozenset({"project_id"}),
+    "google.devtools.cloudbuild.v1.CancelBuildRequest": frozenset({"project_id", "id"}),
+    "google.devtools.cloudbuild.v1.RetryBuildRequest": frozenset({"project_id", "id"}),
+}
+"""Fields marked as required that another field may stand for (`name`, `parent`, the request around a part); the
+service looks after them."""
 
 
 @dataclass(frozen=True)
