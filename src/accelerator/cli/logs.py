@@ -55,60 +55,55 @@ def logs(job: str, *, follow: bool, limit: int, server: bool, target: str, proje
 
 
 class _Resource:
-    """A custom job or an endpoint, found by id, resource name or display name."""
+    """A custom job or an endpoint, found by id, resource name or display name.
+
+    Looked up over plain REST: importing the Vertex AI client would take longer than all the rest.
+    """
 
     def __init__(self, name: str, project: str) -> None:
-        from google.api_core.exceptions import GoogleAPICallError
-        from google.cloud import aiplatform_v1
+        import google.auth
+        from google.auth.transport.requests import AuthorizedSession
 
+        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
+        self._session = AuthorizedSession(credentials)
         location = _part(name, "locations") or "us-central1"
-        options = {"api_endpoint": f"{location}-aiplatform.googleapis.com"}
+        self._service = f"https://{location}-aiplatform.googleapis.com/v1"
         parent = f"projects/{project}/locations/{location}"
-        self._jobs = aiplatform_v1.JobServiceClient(client_options=options)
-        endpoints = aiplatform_v1.EndpointServiceClient(client_options=options)
-        self._job = ""
         last = name.rpartition("/")[2]
-        if last.isdigit():
-            try:
-                self._take_job(self._jobs.get_custom_job(name=f"{parent}/customJobs/{last}"))
+        for collection in ("customJobs", "endpoints"):
+            if last.isdigit():
+                found = self._get(f"{parent}/{collection}/{last}")
+            else:
+                listed = self._get(f"{parent}/{collection}", filter=f'display_name="{name}"')
+                # the newest of that name
+                found = next(iter((listed or {}).get(collection, [])), None)
+            if found:
+                self.name: str = found["name"]
+                self._is_job = collection == "customJobs"
                 return
-            except GoogleAPICallError:
-                try:
-                    self._take_endpoint(endpoints.get_endpoint(name=f"{parent}/endpoints/{last}"))
-                    return
-                except GoogleAPICallError:
-                    raise LogsError(
-                        f"No custom job and no endpoint has the id {last}",
-                        place=parent,
-                        next_step="check it; --project names another project than the default",
-                    ) from None
-        filter = f'display_name="{name}"'
-        for found in self._jobs.list_custom_jobs(request={"parent": parent, "filter": filter}):
-            self._take_job(found)
-            return
-        for endpoint in endpoints.list_endpoints(request={"parent": parent, "filter": filter}):
-            self._take_endpoint(endpoint)
-            return
         raise LogsError(
-            f"No custom job and no endpoint is named {name!r}",
+            f"No custom job and no endpoint {'has the id' if last.isdigit() else 'is named'} {last}",
             place=parent,
-            next_step="give its id or resource name; --project names another project",
+            next_step="check it, or give a resource name; --project names another project than the default",
         )
 
-    def _take_job(self, job: Any) -> None:
-        self.name = self._job = job.name
-        self.filter = f'resource.type="ml_job" AND resource.labels.job_id="{job.name.rpartition("/")[2]}"'
-
-    def _take_endpoint(self, endpoint: Any) -> None:
-        self.name = endpoint.name
-        self.filter = (
-            'resource.type="aiplatform.googleapis.com/Endpoint" AND '
-            f'resource.labels.endpoint_id="{endpoint.name.rpartition("/")[2]}"'
-        )
+    @property
+    def filter(self) -> str:
+        """Its entries, in Cloud Logging's query language."""
+        kind, label = ("ml_job", "job_id") if self._is_job else ("aiplatform.googleapis.com/Endpoint", "endpoint_id")
+        return f'resource.type="{kind}" AND resource.labels.{label}="{self.name.rpartition("/")[2]}"'
 
     def ended(self) -> bool:
         """Whether a job is over; an endpoint never is."""
-        return bool(self._job) and self._jobs.get_custom_job(name=self._job).state.name in _ENDED
+        return self._is_job and (self._get(self.name) or {}).get("state") in _ENDED
+
+    def _get(self, path: str, **query: str) -> Any | None:
+        answer = self._session.get(f"{self._service}/{path}", params=query, timeout=30)
+        if answer.status_code == 404:
+            return None
+        if not answer.ok:
+            raise LogsError(answer.json()["error"]["message"], place=path)
+        return answer.json()
 
 
 def _part(name: str, collection: str) -> str:
