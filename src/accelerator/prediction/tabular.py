@@ -112,8 +112,9 @@ class TabularPredictor(Predictor):
     def postprocess(self, prediction_results: Any) -> Any:
         """Predictions in the response's form.
 
-        Float results with one column a class become `{"classes": [...], "scores": [...]}`, as AutoML tabular
-        models answer; others are given as they are.
+        Float results with one column a class become `{"classes": [...], "scores": [...]}`, the form of AutoML
+        tabular models; the classes are the labels of training, a boolean one true or false. Others are given as
+        they are.
 
         Raises:
             Failure: 500 for a prediction that is not a finite number, which JSON cannot carry.
@@ -128,8 +129,7 @@ class TabularPredictor(Predictor):
             )
         classes = self.signature.classes if self.signature is not None else ()
         if results.dtype.kind == "f" and results.ndim == 2 and results.shape[1] == len(classes):
-            names = [_text(name) for name in classes]
-            return {"predictions": [{"classes": names, "scores": scores} for scores in results.tolist()]}
+            return {"predictions": [{"classes": classes, "scores": scores} for scores in results.tolist()]}
         return {"predictions": results.tolist()}
 
 
@@ -143,8 +143,3 @@ def leniency_of(parameters: Mapping[str, Any]) -> Leniency:
 
 def _is_booster(model: Any) -> bool:
     return type(model).__module__.startswith("xgboost") and type(model).__name__ == "Booster"
-
-
-def _text(value: Any) -> str:
-    """A class as a string, as AutoML names it: booleans as in JSON."""
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -47,7 +47,7 @@ def test_scores_and_labels(artifact: Path, model: HistGradientBoostingClassifier
         {"instances": instances(frame)},
         {"instances": instances(frame), "parameters": {"output": "label"}},
     )
-    assert [one["classes"] for one in scores] == [["false", "true"]] * 5
+    assert [one["classes"] for one in scores] == [[False, True]] * 5
     np.testing.assert_allclose([one["scores"] for one in scores], model.predict_proba(frame))
     assert labels == model.predict(frame).tolist()
 
