@@ -11,9 +11,9 @@ WITH schedule AS (
     TIMESTAMP_ADD(time_hour, INTERVAL minute MINUTE) AS scheduled_departure,
     arr_delay > 15 AS late,
     -- That a flight is late is known 15 minutes after its scheduled arrival, however late it is. Flights that
-    -- leave before 21:00 are known before the first decision of the next day; only they make up its history.
-    IF(hour < 21 AND arr_delay IS NOT NULL, 1, 0) AS known,
-    IF(hour < 21 AND arr_delay > 15, 1, 0) AS known_late
+    -- leave before 20:00 are known before the first decision of the next day; only they make up its history.
+    IF(hour < 20 AND arr_delay IS NOT NULL, 1, 0) AS known,
+    IF(hour < 20 AND arr_delay > 15, 1, 0) AS known_late
   FROM flights.flights
 ),
 -- Shares of late flights over days before the flight's own.

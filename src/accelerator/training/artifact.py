@@ -66,7 +66,9 @@ def save(
 def _dump(model: Any, folder: Path, code: Path) -> str:
     """Save the model under the name that Vertex AI's prebuilt containers know too; returns the name."""
     if type(model).__name__ == "Booster" and type(model).__module__.startswith("xgboost"):
-        model.save_model(folder / "model.bst")
+        # By its suffix XGBoost chooses the format, and it warns of suffixes that say none.
+        model.save_model(folder / "model.ubj")
+        (folder / "model.ubj").rename(folder / "model.bst")
         return "model.bst"
     import joblib
 
