@@ -90,7 +90,8 @@ def boundary_of(content_type: str) -> bytes:
     boundary = message.get_param("boundary")
     if not isinstance(boundary, str) or not boundary:
         raise errors.invalid("The multipart body cannot be read: its Content-Type names no boundary.")
-    return boundary.encode("latin-1", "replace")
+    # apitools (gcloud builds submit, gsutil) writes the boundary as Python does a string, in single quotes.
+    return boundary.strip("'").encode("latin-1", "replace")
 
 
 def _malformed(why: str) -> errors.StorageError:

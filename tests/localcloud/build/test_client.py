@@ -80,7 +80,8 @@ def test_source_image_and_a_container_of_it(client: Any, project: str, bucket: A
     source = {
         "Dockerfile": "FROM python:3.11-slim\nARG COLOUR\nENV COLOUR=$COLOUR\nWORKDIR /app\nCOPY app.py .\n"
         'ENTRYPOINT ["python", "/app/app.py"]\n',
-        "app.py": "import os, sys\nprint(os.environ['COLOUR'], sys.argv[1:], os.getcwd())\nopen('made.txt', 'w').write('m')\n",
+        "app.py": "import os, sys\nprint(os.environ['COLOUR'], sys.argv[1:], os.getcwd())\n"
+        "open('made.txt', 'w').write('m')\n",
     }
     bucket.blob("source.tar.gz").upload_from_string(archive(source))
     image = f"us-docker.pkg.dev/{project}/images/app"
