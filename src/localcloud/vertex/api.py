@@ -18,10 +18,11 @@ def api(cloud: Cloud) -> Api:
     """Vertex AI on this local cloud."""
     vertex = Vertex(cloud)
     fleet = Fleet(vertex)
-    jobs = JobService(vertex)
+    jobs, models = JobService(vertex), ModelService(vertex)
 
     def start() -> None:
         jobs.start()
+        models.start()
         fleet.start()
 
     def stop() -> None:
@@ -31,7 +32,7 @@ def api(cloud: Cloud) -> Api:
     return Api(
         name="aiplatform",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
-        services=(jobs, ModelService(vertex), EndpointService(vertex, fleet), PredictionService(fleet)),
+        services=(jobs, models, EndpointService(vertex, fleet), PredictionService(fleet)),
         packages=("google.cloud.aiplatform.v1", "google.cloud.aiplatform.v1beta1"),
         start=start,
         stop=stop,

@@ -13,6 +13,8 @@ from localcloud.errors import CloudError, FailedPrecondition, NotFound
 from localcloud.objects import Objects
 from localcloud.vertex.common import id_of, location_of, project_of
 
+_BUCKET_PREFIX = "vertex-models-"
+
 
 def frozen_uri(model: Any) -> str:
     """Where the copy of a model version's artifact lies; empty for a model without one.
@@ -26,7 +28,7 @@ def frozen_uri(model: Any) -> str:
 
 
 def _bucket(name: str) -> str:
-    return f"vertex-models-{project_of(name)}-{location_of(name)}"
+    return f"{_BUCKET_PREFIX}{project_of(name)}-{location_of(name)}"
 
 
 def stage(objects: Objects, source: str, name: str) -> str:
@@ -38,6 +40,12 @@ def stage(objects: Objects, source: str, name: str) -> str:
     staged = f"gs://{_bucket(name)}/incoming/{secrets.token_hex(8)}"
     copy(objects, source, staged)
     return staged
+
+
+def forget_staged(objects: Objects) -> None:
+    """Remove what uploads that a former process did not finish have left."""
+    for bucket in objects.buckets.glob(f"{_BUCKET_PREFIX}*"):
+        shutil.rmtree(bucket / "incoming", ignore_errors=True)
 
 
 def settle(objects: Objects, staged: str, target: str) -> None:

@@ -49,6 +49,10 @@ class ModelService:
         self._vertex = vertex
         self.versions = Versions(vertex)
 
+    def start(self) -> None:
+        """Clear away what a former process left half done."""
+        artifacts.forget_staged(self._vertex.cloud.objects)
+
     # Uploading
 
     def upload_model(self, request: Any) -> Any:

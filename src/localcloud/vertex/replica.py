@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import psutil
+
 from localcloud.errors import CloudError
 from localcloud.runtime import Container
 from localcloud.vertex.common import Vertex, failure_lines
@@ -22,6 +24,8 @@ HEALTH_TIMEOUT = 10.0
 HEALTH_FAILURES = 4
 """Failed health checks in a row after which a replica gets no more requests."""
 LONGEST_BACKOFF = 30.0
+LONGEST_PAUSE = 0.5
+"""Seconds between two looks at a container that is not healthy yet."""
 STEADY = 60.0
 """Seconds of health after which a replica's earlier failures are forgotten."""
 
@@ -88,9 +92,11 @@ class Replica:
         if self._stopping.is_set():
             container.kill()
             return 0.0
-        if not self._until_healthy(container, port):
+        healthy_at = self._until_healthy(container, port)
+        if healthy_at is None:
             container.kill()
             return 0.0
+        port = healthy_at
         began = time.monotonic()
         self.upstream = Upstream("127.0.0.1", port)
         self._set(ready=True, problem="")
@@ -98,16 +104,19 @@ class Replica:
         self._set(ready=False, problem=self._end(container))
         return time.monotonic() - began
 
-    def _until_healthy(self, container: Container, port: int) -> bool:
+    def _until_healthy(self, container: Container, port: int) -> int | None:
+        """Wait for health; gives the port, which is another than AIP_HTTP_PORT for a container with its own ideas."""
         deadline = time.monotonic() + self._serving.startup_seconds
         pause = 0.02
         while not self._stopping.is_set():
             if container.poll() is not None:
                 container.wait()
                 self._set(ready=False, problem=self._end(container))
-                return False
-            if self._probe(port):
-                return True
+                return None
+            others = _listening(container.pid) if pause == LONGEST_PAUSE else []
+            for candidate in [port, *others]:
+                if self._probe(candidate):
+                    return candidate
             if time.monotonic() > deadline:
                 lines = failure_lines(container.tail())
                 self._set(
@@ -118,10 +127,10 @@ class Replica:
                         f"Last lines of its log:\n{lines}"
                     ),
                 )
-                return False
+                return None
             self._stopping.wait(pause)
-            pause = min(pause * 1.3, 0.5)
-        return False
+            pause = min(pause * 1.3, LONGEST_PAUSE)
+        return None
 
     def _watch(self, container: Container, port: int) -> None:
         """Check a healthy container until it ends, or is ended because nothing listens any longer."""
@@ -166,6 +175,19 @@ class Replica:
         if (ready, problem) != (self.ready, self.problem):
             self.ready, self.problem = ready, problem
             self._changed()
+
+
+def _listening(pid: int) -> list[int]:
+    """The TCP ports on which a process and its children listen."""
+    ports: set[int] = set()
+    try:
+        main = psutil.Process(pid)
+        for process in (main, *main.children(recursive=True)):
+            found = process.net_connections("tcp")
+            ports.update(each.laddr.port for each in found if each.status == psutil.CONN_LISTEN)
+    except psutil.Error:
+        return []
+    return sorted(ports)
 
 
 def _free_port() -> int:

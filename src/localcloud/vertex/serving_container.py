@@ -1,7 +1,7 @@
 """What a prediction container is started with: routes, AIP_* variables, command and arguments.
 
-As https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements says; keeping the container
-alive is localcloud.vertex.replica's work.
+As https://cloud.google.com/vertex-ai/docs/predictions/custom-container-requirements says; replicas share this
+machine's ports, so AIP_HTTP_PORT is a free one. Keeping the container alive is localcloud.vertex.replica's work.
 """
 
 from __future__ import annotations

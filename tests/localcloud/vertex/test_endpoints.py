@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +15,7 @@ from google.api_core import exceptions
 from google.api_core.retry import Retry
 from google.cloud import aiplatform, aiplatform_v1
 from tests.conftest import REGION
+from tests.localcloud.vertex.conftest import SERVER
 
 Upload = Callable[..., aiplatform.Model]
 CLIENT_OPTIONS = {"api_endpoint": f"{REGION}-aiplatform.googleapis.com"}
@@ -51,8 +53,7 @@ def test_predict(deployed: aiplatform.Endpoint) -> None:
     assert len(model.id) == 19
     assert answer.model_version_id == "1"
     assert answer.model_resource_name == model.model
-    through_rest = deployed.predict(instances, use_dedicated_endpoint=False)
-    assert through_rest.predictions == instances
+    assert deployed.predict(instances, use_raw_predict=True).predictions == instances
 
 
 def test_what_the_container_is_told(deployed: aiplatform.Endpoint, project: str) -> None:
@@ -206,6 +207,15 @@ def test_a_container_that_fails_at_start_tells_why(endpoint: aiplatform.Endpoint
     assert endpoint.list_models() == []
 
 
+def test_a_container_may_have_its_port_fixed(endpoint: aiplatform.Endpoint, upload: Upload) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    code = SERVER.replace('int(os.environ["AIP_HTTP_PORT"])', str(port))
+    deploy(endpoint, upload(serving_container_command=["python3", "-c", code]), traffic_percentage=100)
+    assert endpoint.predict([1]).predictions == [1]
+
+
 def test_a_deployment_can_be_cancelled(endpoint: aiplatform.Endpoint, upload: Upload) -> None:
     model = upload(serving_container_command=["python3", "-c", "import time; time.sleep(600)"])
     operation = client().deploy_model(
@@ -248,11 +258,11 @@ def test_dedicated_endpoint(upload: Upload, project: str) -> None:
     deploy(endpoint, upload(), traffic_percentage=100)
     host = endpoint.gca_resource.dedicated_endpoint_dns
     assert host.startswith(f"{endpoint.name}.{REGION}-")
-    assert endpoint.predict([1], use_dedicated_endpoint=True).predictions == [1]
-    raw = endpoint.raw_predict(json.dumps({"instances": [2]}).encode(), JSON, use_dedicated_endpoint=True)
+    assert endpoint.predict([1]).predictions == [1]
+    raw = endpoint.raw_predict(json.dumps({"instances": [2]}).encode(), JSON)
     assert raw.json()["predictions"] == [2]
-    again = aiplatform.Endpoint(endpoint.resource_name)  # the SDK keeps the address of the first call
-    refused = again.raw_predict(json.dumps({"instances": [2]}).encode(), JSON)
+    shared = f"https://{REGION}-aiplatform.googleapis.com/v1/{endpoint.resource_name}:rawPredict"
+    refused = endpoint.authorized_session.post(shared, data=b'{"instances": [2]}', headers=JSON)
     assert refused.status_code == 400
     assert "dedicated" in refused.json()["error"]["message"]
     endpoint.delete(force=True)

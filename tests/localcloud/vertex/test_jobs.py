@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from google.api_core.exceptions import FailedPrecondition, InvalidArgument, NotFound
-from google.cloud import aiplatform, aiplatform_v1, aiplatform_v1beta1, storage
+from google.cloud import aiplatform, aiplatform_v1, aiplatform_v1beta1, logging_v2, storage
 from google.protobuf.duration_pb2 import Duration
 from tests.conftest import REGION
 
@@ -171,6 +171,26 @@ def test_a_trainer_that_raises_tells_where(create: Callable[..., Any], client: C
         f"resource.labels.job_id%3D%22{number}%22",
     ):
         assert part in ended.error.message
+
+
+def test_what_a_job_prints_is_in_cloud_logging(create: Callable[..., Any], client: Client, project: str) -> None:
+    job = create(pool("import json; print('plain'); print(json.dumps({'message': 'structured', 'auc': 0.7}))"))
+    until(client, job.name, *OVER)
+    number = job.name.rsplit("/", 1)[1]
+    query = f'resource.type="ml_job" AND resource.labels.job_id="{number}"'
+    entries = list(logging_v2.Client(project=project).list_entries(filter_=query))
+    assert [entry.payload for entry in entries[:1]] == ["plain"]
+    assert entries[1].payload["auc"] == 0.7
+    assert entries[0].log_name == f"projects/{project}/logs/workerpool0-0"
+    assert entries[0].resource.labels["task_name"] == "workerpool0-0"
+
+
+def test_a_job_out_of_memory_says_so(create: Callable[..., Any], client: Client) -> None:
+    hungry = pool("import time; held = bytearray(b'x') * 1_200_000_000; time.sleep(60)")
+    hungry["machine_spec"]["machine_type"] = "e2-highcpu-1"
+    ended = until(client, create(hungry).name, *OVER)
+    assert ended.state.name == "JOB_STATE_FAILED"
+    assert "The replica workerpool0-0 ran out of memory and exited with a non-zero status" in ended.error.message
 
 
 def test_what_cannot_start_fails_the_job(create: Callable[..., Any], client: Client) -> None:

@@ -6,13 +6,12 @@ import json
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import Any
 
 import httpx
 from tests.conftest import REGION, LocalCloud
+from tests.localcloud.vertex.conftest import SERVER
 
-SERVER = (Path(__file__).parent / "conftest.py").read_text().split('SERVER = """')[1].split('"""')[0]
 PARENT = f"v1/projects/p/locations/{REGION}"
 POOL = {
     "machineSpec": {"machineType": "n1-standard-4"},
