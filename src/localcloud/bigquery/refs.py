@@ -125,7 +125,12 @@ class TableRef:
     @property
     def duckdb(self) -> str:
         """The DuckDB table, quoted and with its schema."""
-        return f"{self.parent.duckdb}.{quote(_physical(self.table))}"
+        return f"{self.parent.duckdb}.{self.duckdb_name}"
+
+    @property
+    def duckdb_name(self) -> str:
+        """The DuckDB table within its schema, quoted."""
+        return quote(_physical(self.table))
 
     def __str__(self) -> str:
         return f"{self.project}:{self.dataset}.{self.table}"

@@ -335,6 +335,15 @@ class Resources:
         transaction.put("table", ref, stamp(new))
         return new
 
+    def replace_schema(self, transaction: Transaction, ref: TableRef, fields: Sequence[FieldSchema]) -> None:
+        """Notes the schema of a table whose DuckDB columns have been changed already."""
+        if not fields:
+            raise Invalid(f"Table {ref} must keep at least one column")
+        new = dict(self.require_table(ref, transaction))
+        new["schema"] = {**(new.get("schema") or {}), "fields": normalize(fields)}
+        _check_layout(new)
+        transaction.put("table", ref, stamp(new))
+
     def _alter_columns(
         self,
         transaction: Transaction,

@@ -5,6 +5,7 @@ What a tree means is worked out by the analyzer; scripts are cut into statements
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ClassVar
 
 from sqlglot import exp
@@ -14,6 +15,9 @@ from sqlglot.parsers.bigquery import BigQueryParser
 from sqlglot.tokens import Token, TokenType
 
 from ..failures import InvalidQuery
+
+# What it cannot parse it gives back as a Command, which is refused by name: no need to log it as well.
+logging.getLogger("sqlglot").setLevel(logging.ERROR)
 
 _KEPT_FUNCTION_PARSERS = ("CAST", "SAFE_CAST", "EXTRACT", "ARRAY")
 

@@ -316,12 +316,13 @@ def _replaced(
 
 
 def _delete(execution: Execution, tree: exp.Delete, statement: Statement) -> Result:
-    target = target_of(tree.this, execution, statement)
+    table = tree.this if isinstance(tree.this, exp.Expr) else tree.args["tables"][0]
+    target = target_of(table, execution, statement)
     where = tree.args.get("where")
     if where is None:
         raise statement.error("DELETE must have a WHERE clause", tree)
     physical = statement.fresh("s")
-    scope = Scope(statement, sources=[target.source(physical, tree.this.alias or tree.this.name)])
+    scope = Scope(statement, sources=[target.source(physical, table.alias or table.name)])
     test = condition(where.this, scope, "WHERE clause")
     if execution.dry_run:
         return _result("DELETE")
@@ -395,8 +396,12 @@ def _action(when: exp.Expr, target: Target, scope: Scope, source: Source, physic
 
 def _merge_insert(then: exp.Insert, target: Target, scope: Scope, source: Source) -> str:
     columns_node, values_node = then.this, then.args.get("expression")
-    row = values_node is None or (isinstance(columns_node, (exp.Var, exp.Star)) and values_node is None)
-    if row:
+    if not isinstance(values_node, exp.Expr) and isinstance(columns_node, exp.Tuple):
+        # `INSERT VALUES (…)`: the parser takes VALUES for a function.
+        first = columns_node.expressions[0]
+        if isinstance(first, exp.Anonymous) and first.name.upper() == "VALUES":
+            columns_node, values_node = None, exp.Tuple(expressions=first.expressions)
+    if not isinstance(values_node, exp.Expr):
         visible = [c for c in source.columns if not c.hidden]
         if len(visible) != len(target.fields):
             raise scope.statement.error("INSERT ROW needs a source with the columns of the table", then)
@@ -405,7 +410,6 @@ def _merge_insert(then: exp.Insert, target: Target, scope: Scope, source: Source
             assigned(c.expr, f, target.shown, scope.statement, then) for c, f in zip(visible, fields, strict=True)
         ]
     else:
-        assert values_node is not None
         names = [n.name for n in columns_node.expressions] if isinstance(columns_node, (exp.Tuple, exp.Schema)) else []
         fields = [target.field(n, scope.statement, then) for n in names] if names else target.fields
         nodes = values_node.expressions if isinstance(values_node, exp.Tuple) else [values_node]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Literal
 
 import pyarrow as pa
 
@@ -35,7 +35,6 @@ class Result:
         ddl_target_dataset: For DDL on schemas.
         children: The statements of a script, in the order in which they ran.
         sql: The text of this statement (of children: their part of the script).
-        undeclared_parameters: Parameters that a dry run found without values, as QueryParameters.
     """
 
     statement_type: str
@@ -49,7 +48,8 @@ class Result:
     ddl_target_dataset: DatasetRef | None = None
     children: list[Result] = field(default_factory=list)
     sql: str = ""
-    undeclared_parameters: list[dict[str, Any]] = field(default_factory=list)
+    rows: pa.Table | None = None
+    """The rows where they are all here already (scripts and their children): read as often as one likes."""
     _reader: pa.RecordBatchReader | None = None
     _release: Callable[[], None] = lambda: None
     _bytes_processed: Callable[[], int] = lambda: 0
@@ -70,6 +70,8 @@ class Result:
         Rows are computed while they are read: an error of the query may come up here, as the
         BigQueryError it is.
         """
+        if self.rows is not None:
+            return self.rows.to_reader()
         if self._reader is None:
             return pa.RecordBatchReader.from_batches(self.schema, [])
         reader, self._reader = self._reader, None
