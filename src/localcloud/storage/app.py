@@ -19,7 +19,13 @@ from localcloud.storage.store import Store
 from localcloud.storage.uploads import Uploads
 from localcloud.storage.xml import XmlApi
 
-PATHS = ("/storage/v1/", "/upload/storage/v1/", "/download/storage/v1/", "/batch/storage/v1", "/resumable/")
+PATHS = (
+    "/storage/v1/",
+    "/upload/storage/v1/",
+    "/resumable/upload/storage/v1/",
+    "/download/storage/v1/",
+    "/batch/storage/v1",
+)
 
 
 class StorageApp:
@@ -71,7 +77,8 @@ class StorageApp:
         match parts:
             case ["storage", "v1", *rest]:
                 return self._methods.find(verb, rest)
-            case ["upload", "storage", "v1", *rest]:
+            # apitools' resumable uploads (gcloud, gsutil, Beam) come under a path of their own
+            case ["upload", "storage", "v1", *rest] | ["resumable", "upload", "storage", "v1", *rest]:
                 return self._uploads.find(verb, rest)
             case ["download", "storage", "v1", *rest]:
                 return self._downloads.find(verb, rest)

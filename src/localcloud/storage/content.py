@@ -20,6 +20,11 @@ import google_crc32c
 BLOCK = 1 << 20
 """Bytes that are written, hashed or sent in one step."""
 
+_MAX_BLOCKS = 512
+"""Pieces that one system call may write (IOV_MAX is 1024)."""
+_WORTH_A_THREAD = 1 << 16
+"""Bytes from which writing and hashing take longer than changing threads."""
+
 _hashers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="storage-hash")
 
 
@@ -48,11 +53,12 @@ class Hashes:
         self._md5: Any = hashlib.md5(usedforsecurity=False)
         self._crc32c = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, blocks: list[bytes]) -> None:
         """Take in the next bytes."""
-        self._md5.update(data)
-        self._crc32c = google_crc32c.extend(self._crc32c, data)
-        self.size += len(data)
+        for block in blocks:
+            self._md5.update(block)
+            self._crc32c = google_crc32c.extend(self._crc32c, block)
+            self.size += len(block)
 
     @property
     def md5(self) -> str:
@@ -78,7 +84,7 @@ def hash_file(descriptor: int, size: int | None = None) -> Hashes:
         block = os.pread(descriptor, length, hashes.size)
         if not block:
             break
-        hashes.update(block)
+        hashes.update([block])
     return hashes
 
 
@@ -102,20 +108,19 @@ class Incoming:
         self._step: asyncio.Task[None] | None = None
 
     async def add(self, data: bytes) -> None:
-        """Take in data; while a block is written and hashed the next one may arrive.
+        """Take in data; while some is written and hashed more may arrive.
 
         Raises:
             OSError: The disk is full, say.
         """
         self._blocks.append(data)
         self._pending += len(data)
-        if self._pending >= BLOCK:
+        if self._pending >= BLOCK or len(self._blocks) >= _MAX_BLOCKS:
             await self.settle()
-            block, self._blocks, self._pending = b"".join(self._blocks), [], 0
-            self._step = asyncio.create_task(self._store(block))
+            self._step = asyncio.create_task(self._store(self._take()))
 
     async def settle(self) -> None:
-        """Wait until the block in hand is stored."""
+        """Wait until what is in hand is stored."""
         if self._step:
             step, self._step = self._step, None
             await step
@@ -123,26 +128,22 @@ class Incoming:
     async def flush(self) -> None:
         """Store everything that has been added."""
         await self.settle()
-        if self._pending:
-            block, self._blocks, self._pending = b"".join(self._blocks), [], 0
-            if len(block) < 1 << 16:
-                # Not worth a change of threads: writing and hashing take less than 0.2 ms.
-                self.write(block)
-            else:
-                await self._store(block)
+        if self._pending >= _WORTH_A_THREAD:
+            await self._store(self._take())
+        elif self._pending:
+            blocks = self._take()
+            self.size += _write(self._descriptor, blocks, self.size)
+            self.hashes.update(blocks)
 
-    def write(self, block: bytes) -> None:
-        """Write and hash at once."""
-        _write(self._descriptor, block, self.size)
-        self.hashes.update(block)
-        self.size += len(block)
+    def _take(self) -> list[bytes]:
+        blocks, self._blocks, self._pending = self._blocks, [], 0
+        return blocks
 
-    async def _store(self, block: bytes) -> None:
+    async def _store(self, blocks: list[bytes]) -> None:
         loop = asyncio.get_running_loop()
-        hashed = loop.run_in_executor(_hashers, self.hashes.update, block)
+        hashed = loop.run_in_executor(_hashers, self.hashes.update, blocks)
         try:
-            await loop.run_in_executor(_hashers, _write, self._descriptor, block, self.size)
-            self.size += len(block)
+            self.size += await loop.run_in_executor(_hashers, _write, self._descriptor, blocks, self.size)
         finally:
             await hashed
 
@@ -166,12 +167,15 @@ class Incoming:
                 os.unlink(self.path)
 
 
-def _write(descriptor: int, block: bytes, offset: int) -> None:
-    view = memoryview(block)
-    while view:
-        written = os.pwrite(descriptor, view, offset)
-        view = view[written:]
-        offset += written
+def _write(descriptor: int, blocks: list[bytes], offset: int) -> int:
+    """Write blocks one after another; how many bytes they have."""
+    size = sum(map(len, blocks))
+    written = os.pwritev(descriptor, blocks, offset)
+    if written < size:  # the disk is nearly full: the rest says so
+        rest = memoryview(b"".join(blocks))[written:]
+        while rest:
+            rest = rest[os.pwrite(descriptor, rest, offset + size - len(rest)) :]
+    return size
 
 
 def new_path(folder: Path) -> str:

@@ -131,8 +131,8 @@ def of(error: Exception) -> StorageError | None:
         return StorageError(
             413,
             "uploadTooLarge",
-            "The disk that holds the local cloud's state is full: nothing was stored. "
-            "Free space or delete objects, then try again.",
+            "There is no room: the disk that holds the local cloud's state is full, or a file size limit is "
+            "reached. Nothing was stored. Free space or delete objects, then try again.",
             xml_code="EntityTooLarge",
         )
     return None

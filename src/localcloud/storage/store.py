@@ -307,7 +307,7 @@ class Store:
                 )
             try:
                 folder.put(content.path, name)
-            except BaseException:
+            except Exception:
                 with self.database.transaction():
                     self.database.forget(new)
                     if old:

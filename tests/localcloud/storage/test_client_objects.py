@@ -124,7 +124,10 @@ def test_lists(bucket: storage.Bucket) -> None:
 
     assert listed() == (sorted(names), [])
     assert listed(delimiter="/") == (["a.txt", "e-f"], ["b/", "d/", "e/"])
-    assert listed(delimiter="/", include_trailing_delimiter=True) == (["a.txt", "b/", "e-f"], ["b/", "d/", "e/"])
+    assert listed(delimiter="/", include_trailing_delimiter=True) == (
+        ["a.txt", "b/", "e-f"],
+        ["b/", "d/", "e/"],
+    )
     assert listed(prefix="b/", delimiter="/") == (["b/", "b/1.txt", "b/2.csv"], ["b/c/"])
     assert listed(prefix="b/", delimiter=".") == (["b/"], ["b/1.", "b/2.", "b/c/3."])
     assert listed(match_glob="**.txt") == (["a.txt", "b/1.txt", "b/c/3.txt", "d/4.txt"], [])
