@@ -133,8 +133,9 @@ class Broker:
 
     def stop(self) -> None:
         """End deliveries and the database; in a thread, while the loop still runs."""
-        if self._loop is not None and self._loop.is_running():
-            asyncio.run_coroutine_threadsafe(self.close(), self._loop).result(timeout=10)
+        if self._loop is None:
+            return
+        asyncio.run_coroutine_threadsafe(self.close(), self._loop).result(timeout=10)
         self.database.close()
 
     def open(self) -> None:

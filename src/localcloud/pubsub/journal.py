@@ -28,6 +28,7 @@ CREATE INDEX IF NOT EXISTS consumers_by_topic ON consumers (topic);
 CREATE TABLE IF NOT EXISTS messages (
     id INTEGER PRIMARY KEY,
     topic INTEGER NOT NULL,
+    size INTEGER NOT NULL,
     body BLOB NOT NULL
 ) STRICT;
 CREATE INDEX IF NOT EXISTS messages_by_topic ON messages (topic, id);
@@ -50,7 +51,7 @@ _UNWANTED = """NOT EXISTS (
 
 _LOAD = """
 SELECT messages.id, attempts, body FROM (
-    SELECT message, attempts, sum(length(body)) OVER (ORDER BY message) - length(body) AS before
+    SELECT message, attempts, sum(size) OVER (ORDER BY message) - size AS before
     FROM (
         SELECT message, attempts FROM backlog
         WHERE consumer = ? AND acked = 0 AND message > ? ORDER BY message LIMIT ?
@@ -79,7 +80,7 @@ def publish(
         places.append((id, offset, len(body)))
         offset += len(body)
     db.execute(
-        "INSERT INTO messages SELECT value ->> 0, ?, CAST(substr(?, value ->> 1, value ->> 2) AS BLOB) "
+        "INSERT INTO messages SELECT value ->> 0, ?, value ->> 2, CAST(substr(?, value ->> 1, value ->> 2) AS BLOB) "
         "FROM json_each(?)",
         (topic, b"".join(body for _, body in messages), json.dumps(places)),
     )

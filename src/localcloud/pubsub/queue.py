@@ -14,8 +14,8 @@ WINDOW = 1000
 """Messages that are held in memory ahead of delivery, at most."""
 WINDOW_BYTES = 4 << 20
 """Their size in bytes, at most (one message is held however large)."""
-BATCH_BYTES = 1 << 20
-"""After so many bytes a batch of leases is full."""
+BATCH_BYTES = 15 << 18
+"""Bytes in a batch, at most (one message is given however large): gRPC clients take 4 MiB unless told otherwise."""
 HELD = 50_000
 """Ids of messages that wait in memory for their ordering key or their back-off, at most."""
 
@@ -217,8 +217,8 @@ class Queue:
         Args:
             holder: Who gets them.
             messages: At most so many.
-            size: At most so many bytes, though one message is given however large if the holder has none. Apart
-                from that, a batch ends when it reaches BATCH_BYTES.
+            size: At most so many bytes, though one message is given however large if the holder has none.
+                A batch has at most BATCH_BYTES anyway.
             now: The time in seconds.
             seconds: How long the leases run.
 
@@ -237,7 +237,7 @@ class Queue:
                 item.body = None
                 key.waiting.append(item)
                 continue
-            if (item.size > size and holder.messages) or batch >= BATCH_BYTES:
+            if (item.size > size and holder.messages) or (taken and batch + item.size > BATCH_BYTES):
                 break
             self._pop()
             size -= item.size

@@ -75,6 +75,7 @@ def pull(client: Any, subscription: str, messages: int = 100, timeout: float = 1
 
 def pull_none(client: Any, subscription: str) -> bool:
     """Whether nothing is there to be pulled."""
+    request = {"subscription": subscription, "max_messages": 100, "return_immediately": True}
     with pytest.warns(DeprecationWarning, match="return_immediately"):
-        request = {"subscription": subscription, "max_messages": 100, "return_immediately": True}
-        return not client.pull(request=request).received_messages
+        response = client.pull(request=request)
+    return not response.received_messages

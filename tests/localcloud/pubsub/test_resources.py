@@ -50,14 +50,14 @@ def test_names_that_are_taken_missing_or_no_names(publisher: Any, subscriber: An
 
 
 def test_what_would_be_a_lie_is_refused_by_name(publisher: Any, subscriber: Any, topic: str, project: str) -> None:
-    with pytest.raises(exceptions.MethodNotImplemented, match="Topic.kms_key_name"):
+    with pytest.raises(exceptions.MethodNotImplemented, match=r"Topic\.kms_key_name"):
         publisher.create_topic(request={"name": f"projects/{project}/topics/kms", "kms_key_name": "k"})
     for field, value in (
         ("bigquery_config", {"table": "p.d.t"}),
         ("cloud_storage_config", {"bucket": "b"}),
         ("message_transforms", [{"disabled": True}]),
     ):
-        with pytest.raises(exceptions.MethodNotImplemented, match=f"Subscription.{field}"):
+        with pytest.raises(exceptions.MethodNotImplemented, match=rf"Subscription\.{field}"):
             subscriber.create_subscription(
                 request={"name": f"projects/{project}/subscriptions/refused", "topic": topic, field: value}
             )
