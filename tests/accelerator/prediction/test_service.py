@@ -168,6 +168,28 @@ class Predictor:
     assert ask(service, {"instances": [{}]})[0].http == 400
 
 
+def test_a_predictor_with_a_base_class_of_another_library(
+    tmp_path: Path, model: HistGradientBoostingClassifier
+) -> None:
+    code = """
+import abc, joblib
+
+class Routine(abc.ABC):  # has the form of google.cloud.aiplatform.prediction.predictor.Predictor
+    @abc.abstractmethod
+    def load(self, artifacts_uri, **kwargs): ...
+    def preprocess(self, prediction_input): return prediction_input["instances"]
+    @abc.abstractmethod
+    def predict(self, instances): ...
+    def postprocess(self, prediction_results): return {"predictions": prediction_results}
+
+class Predictor(Routine):
+    def __init__(self): return
+    def load(self, artifacts_uri): self._model = joblib.load(artifacts_uri + "/model.joblib")
+    def predict(self, instances): return [self._model.n_features_in_ + x for x in instances]
+"""
+    assert ask(predictor(tmp_path, model, code), {"instances": [1, 2]}) == [[6, 7]]
+
+
 @pytest.mark.parametrize(
     ("body", "http", "message"),
     [

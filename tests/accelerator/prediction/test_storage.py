@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from google.cloud import storage
 from sklearn.ensemble import HistGradientBoostingClassifier
+from tests.accelerator.prediction.container import PATIENCE, Container, instances, save, table
 
 from accelerator.errors import ModelError, StorageError
 from accelerator.prediction.artifact import bring
-from tests.accelerator.prediction.container import PATIENCE, Container, instances, save, table
 
 Start = Callable[..., Container]
 
