@@ -11,7 +11,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -176,6 +175,16 @@ class EngineContainers:
         self.scratch = root.resolve() / "containers"
         self.scratch.mkdir(parents=True, exist_ok=True)
         self.running = Running()
+        self.mark = f"{LABEL}.root={self.scratch}"
+        self.sweep()
+
+    def sweep(self) -> None:
+        """Removes what containers of an earlier server left, should a supervisor have been killed."""
+        left = self.images.run("ps", "--all", "--quiet", "--filter", f"label={self.mark}").stdout.split()
+        if left:
+            self.images.run("rm", "--force", *left)
+        for path in self.scratch.iterdir():
+            shutil.rmtree(path, ignore_errors=True)
 
     def start(self, spec: ContainerSpec) -> SupervisedContainer:
         """See `Runtime.start`."""
@@ -205,7 +214,7 @@ class EngineContainers:
         """The engine's `run` for a spec."""
         own = self.environment()
         command = [self.engine, "run", "--name", identifier, "--network", "host"]
-        command += ["--label", f"{LABEL}.container={int(time.time())}"]
+        command += ["--label", self.mark]
         for name, value in {**own, **spec.env}.items():
             command += ["--env", f"{name}={value}"]
         command += ["--volume", f"{self.buckets}:/gcs"]

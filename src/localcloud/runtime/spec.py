@@ -130,8 +130,8 @@ class ImageStore(Protocol):
         """
         ...
 
-    def resolve(self, uri: str) -> Image:
-        """The image of this name; a public image we know is built at its first use.
+    def resolve(self, uri: str, log: Callable[[str], None] = ...) -> Image:
+        """The image of this name; a public image we know is built at its first use, which `log` hears of.
 
         Raises:
             ImageNotFound: With the nearest names that there are.
