@@ -24,9 +24,7 @@ def split_uri(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     bucket, _, name = rest.partition("/")
     if scheme != "gs" or not bucket:
-        raise errors.InvalidArgument(
-            f"Invalid Cloud Storage URI: '{uri}'. It must look like gs://BUCKET/NAME."
-        )
+        raise errors.InvalidArgument(f"Invalid Cloud Storage URI: '{uri}'. It must look like gs://BUCKET/NAME.")
     problem = bucket_problem(bucket)
     if problem:
         raise errors.InvalidArgument(problem)
@@ -128,9 +126,7 @@ class Objects:
         for relative, path in self._tree(source):
             if isinstance(target, Path):
                 if plain_path(relative) is None:
-                    raise errors.InvalidArgument(
-                        f"The object '{relative}' in {source} cannot be a local file."
-                    )
+                    raise errors.InvalidArgument(f"The object '{relative}' in {source} cannot be a local file.")
                 destination = target / relative
                 destination.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, destination)

@@ -136,9 +136,7 @@ class BucketMethods:
         bindings = body.get("bindings", [])
         for binding in bindings if isinstance(bindings, list) else [None]:
             if not isinstance(binding, dict) or not binding.get("role"):
-                raise errors.invalid(
-                    "Invalid value for 'bindings': each needs a role and members.", "bindings"
-                )
+                raise errors.invalid("Invalid value for 'bindings': each needs a role and members.", "bindings")
 
         def change(old: dict[str, Any]) -> dict[str, Any]:
             policy = old.get("policy") or {}

@@ -29,9 +29,7 @@ Place = tuple[str, str]
 """A bucket and the name of an object in it."""
 
 
-def compose(
-    store: Store, bucket: str, name: str, body: Mapping[str, Any], conditions: Preconditions
-) -> StoredObject:
+def compose(store: Store, bucket: str, name: str, body: Mapping[str, Any], conditions: Preconditions) -> StoredObject:
     """Make an object of up to 32 objects of its bucket, one after another.
 
     Raises:
@@ -39,9 +37,7 @@ def compose(
     """
     sources = body.get("sourceObjects")
     if not isinstance(sources, list) or not 1 <= len(sources) <= MAX_SOURCES:
-        raise errors.invalid(
-            f"The number of source components must be from 1 to {MAX_SOURCES}.", "sourceObjects"
-        )
+        raise errors.invalid(f"The number of source components must be from 1 to {MAX_SOURCES}.", "sourceObjects")
     store.check_write(bucket, name, conditions)
     path = new_path(store.incoming)
     checksum, components, size = 0, 0, 0
@@ -64,9 +60,7 @@ def compose(
         if first and "contentType" in first.properties:
             properties.setdefault("contentType", first.properties["contentType"])
         properties["componentCount"] = components
-        return store.put(
-            bucket, name, Content(path, size, "", encode_crc32c(checksum)), properties, conditions
-        )
+        return store.put(bucket, name, Content(path, size, "", encode_crc32c(checksum)), properties, conditions)
     finally:
         Path(path).unlink(missing_ok=True)
 
@@ -187,9 +181,7 @@ def _continue_rewrite(
     session = store.database.session(token, "rewrite")
     same = session and (session.bucket, session.name) == target
     if not session or not same or session.state["source"] != [version.bucket, version.name]:
-        raise errors.invalid(
-            "Invalid rewriteToken: it belongs to no rewrite of these objects.", "rewriteToken"
-        )
+        raise errors.invalid("Invalid rewriteToken: it belongs to no rewrite of these objects.", "rewriteToken")
     if session.state["sourceGeneration"] != version.generation:
         store.drop_session(session)
         raise errors.precondition()

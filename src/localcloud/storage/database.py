@@ -41,8 +41,7 @@ INSERT OR IGNORE INTO clock VALUES (1, 0);
 """
 
 _OBJECT = (
-    "bucket, name, generation, metageneration, size, mtime, inode, md5, crc32c,"
-    " created, updated, deleted, properties"
+    "bucket, name, generation, metageneration, size, mtime, inode, md5, crc32c, created, updated, deleted, properties"
 )
 
 
@@ -113,9 +112,7 @@ class Database:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.lock = threading.RLock()
         self._depth = 0
-        self._connection = sqlite3.connect(
-            path, isolation_level=None, check_same_thread=False, cached_statements=256
-        )
+        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=256)
         for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "cache_size=-16000", "temp_store=MEMORY"):
             self._connection.execute(f"PRAGMA {pragma}")
         self._connection.executescript(_SCHEMA)
@@ -164,17 +161,12 @@ class Database:
 
     def live(self, bucket: str, name: str) -> StoredObject | None:
         """The version that was live when last looked at."""
-        rows = self._rows(
-            f"SELECT {_OBJECT} FROM objects WHERE bucket=? AND name=? AND deleted=0", bucket, name
-        )
+        rows = self._rows(f"SELECT {_OBJECT} FROM objects WHERE bucket=? AND name=? AND deleted=0", bucket, name)
         return _object(rows[0]) if rows else None
 
     def live_by_inode(self, inode: int) -> list[StoredObject]:
         """The live versions that were written as this file."""
-        return [
-            _object(row)
-            for row in self._rows(f"SELECT {_OBJECT} FROM objects WHERE inode=? AND deleted=0", inode)
-        ]
+        return [_object(row) for row in self._rows(f"SELECT {_OBJECT} FROM objects WHERE inode=? AND deleted=0", inode)]
 
     def version(self, bucket: str, name: str, generation: int) -> StoredObject | None:
         """One version, live or not."""

@@ -237,9 +237,7 @@ class Folder:
             except (FileExistsError, NotADirectoryError, FileNotFoundError):
                 continue  # another writer or a job got in between: look again
             return path
-        raise errors.Aborted(
-            f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again."
-        )
+        raise errors.Aborted(f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again.")
 
     def put(self, source: str, name: str) -> Found:
         """Move a finished file to the object's place in one step, replacing what was there."""
@@ -255,9 +253,7 @@ class Folder:
             if path != escaped:
                 self._unlink(escaped)
             return Found(name, path, os.lstat(path))
-        raise errors.Aborted(
-            f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again."
-        )
+        raise errors.Aborted(f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again.")
 
     def remove(self, name: str) -> None:
         """Delete the object's file, and the folders that it leaves empty."""

@@ -71,9 +71,7 @@ class Routes:
         """The method and its arguments; 404 or 405 as Google's front end answers."""
         known = False
         for pattern, allowed, method in self._routes:
-            if len(pattern) == len(parts) and all(
-                a in ("{}", b) for a, b in zip(pattern, parts, strict=True)
-            ):
+            if len(pattern) == len(parts) and all(a in ("{}", b) for a, b in zip(pattern, parts, strict=True)):
                 known = True
                 if allowed == verb:
                     return method, [b for a, b in zip(pattern, parts, strict=True) if a == "{}"]

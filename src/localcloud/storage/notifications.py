@@ -88,9 +88,7 @@ class Notifications:
         try:
             self._call("google.pubsub.v1.Publisher.GetTopic", pubsub.GetTopicRequest(topic=topic[1]))
         except NotFound as error:
-            raise errors.not_found(
-                f"The topic '{topic[1]}' cannot be published to: {error.message}"
-            ) from None
+            raise errors.not_found(f"The topic '{topic[1]}' cannot be published to: {error.message}") from None
         config = {"topic": f"//pubsub.googleapis.com/{topic[1]}", "payload_format": payload}
         for name in ("event_types", "custom_attributes", "object_name_prefix"):
             if body.get(name):
@@ -105,9 +103,7 @@ class Notifications:
     def list(self, bucket: str) -> dict[str, Any]:
         """All configurations of a bucket."""
         self._store.bucket(bucket)
-        items = [
-            _resource(bucket, number, config) for number, config in self._configs.get(bucket, {}).items()
-        ]
+        items = [_resource(bucket, number, config) for number, config in self._configs.get(bucket, {}).items()]
         return {"kind": "storage#notifications", **({"items": items} if items else {})}
 
     def get(self, bucket: str, number: str) -> dict[str, Any]:
@@ -189,9 +185,7 @@ class Notifications:
         for number, topic, message in batch:
             numbers, messages = topics.setdefault(topic, ([], []))
             numbers.append(number)
-            messages.append(
-                pubsub.PubsubMessage(data=self._payload(message), attributes=message["attributes"])
-            )
+            messages.append(pubsub.PubsubMessage(data=self._payload(message), attributes=message["attributes"]))
         for topic, (numbers, messages) in topics.items():
             request = pubsub.PublishRequest(topic=topic, messages=messages)
             try:

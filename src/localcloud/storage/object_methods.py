@@ -173,9 +173,7 @@ def _patched(body: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
 
 def _updated(body: dict[str, Any], old: dict[str, Any]) -> dict[str, Any]:
     _check_class(body, old)
-    kept: dict[str, Any] = {
-        name: old[name] for name in ("componentCount", "storageClass", "customTime") if name in old
-    }
+    kept: dict[str, Any] = {name: old[name] for name in ("componentCount", "storageClass", "customTime") if name in old}
     return object_properties(body, kept)
 
 

@@ -104,9 +104,7 @@ class PartUploads:
     def _session(self, bucket: str, name: str, identity: str) -> Session:
         session = self._store.database.session(identity, "parts")
         if not session or (session.bucket, session.name) != (bucket, name):
-            raise errors.StorageError(
-                404, "notFound", "The requested upload was not found.", None, "NoSuchUpload"
-            )
+            raise errors.StorageError(404, "notFound", "The requested upload was not found.", None, "NoSuchUpload")
         return session
 
     def _folder(self, identity: str) -> Path:

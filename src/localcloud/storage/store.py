@@ -302,9 +302,7 @@ class Store:
                     self._replaced(old, new)
                 self.database.save(new)
                 note(new)
-                self.listener(
-                    "OBJECT_FINALIZE", new, {"overwroteGeneration": str(old.generation)} if old else {}
-                )
+                self.listener("OBJECT_FINALIZE", new, {"overwroteGeneration": str(old.generation)} if old else {})
             try:
                 folder.put(content.path, name)
             except Exception:

@@ -63,9 +63,7 @@ class Uploads:
             if "upload_id" in request.query_params:
                 return await self.resume(request)
             return await self._begin(request, bucket)
-        raise errors.invalid(
-            f"Invalid uploadType: '{kind}'. It must be media, multipart or resumable.", "uploadType"
-        )
+        raise errors.invalid(f"Invalid uploadType: '{kind}'. It must be media, multipart or resumable.", "uploadType")
 
     async def _media(self, request: Request, bucket: str) -> Answer:
         properties = self._properties(request, bucket, {}, request.headers.get("content-type"))
@@ -159,9 +157,7 @@ class Uploads:
         state = {"properties": properties, "parameters": parameters, "hashes": hashes, "size": size}
         session = Session(session_id, "resumable", bucket, name, time.time_ns() // 1000, state)
         await in_thread(self._store.database.save_session, session)
-        return (
-            f"{base_url(request)}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={session_id}"
-        )
+        return f"{base_url(request)}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&upload_id={session_id}"
 
     async def resume(self, request: Request, *_: str) -> Answer:
         """PUT on a session: a chunk, the whole, or a question how far it got."""
@@ -171,9 +167,7 @@ class Uploads:
             session = await in_thread(self._store.database.session, session_id, "resumable")
             if not session:
                 self._locks.pop(session_id, None)
-                raise errors.not_found(
-                    f"There is no upload session '{session_id}': it was finished or deleted."
-                )
+                raise errors.not_found(f"There is no upload session '{session_id}': it was finished or deleted.")
             if "generation" in session.state:
                 return await self._finished(request, session)
             return await self._chunk(request, session)
@@ -185,9 +179,7 @@ class Uploads:
 
     async def _chunk(self, request: Request, session: Session) -> Answer:
         start, end, total = _content_range(request, session.state["size"])
-        incoming = Incoming(
-            os.path.join(self._store.incoming, session.id), self._hashes.pop(session.id, None)
-        )
+        incoming = Incoming(os.path.join(self._store.incoming, session.id), self._hashes.pop(session.id, None))
         try:
             if start is not None:
                 if start > incoming.size:
@@ -285,9 +277,7 @@ def check_hashes(content: Content, body: Mapping[str, Any], headers: Mapping[str
     expected["md5"] = headers.get("content-md5") or expected["md5"]
     for kind, label, actual in (("md5", "MD5 hash", content.md5), ("crc32c", "CRC32C", content.crc32c)):
         if expected[kind] and expected[kind] != actual:
-            raise errors.invalid(
-                f'Provided {label} "{expected[kind]}" doesn\'t match calculated {label} "{actual}".'
-            )
+            raise errors.invalid(f'Provided {label} "{expected[kind]}" doesn\'t match calculated {label} "{actual}".')
 
 
 def _name(request: Request, body: Mapping[str, Any]) -> str:

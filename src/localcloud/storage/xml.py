@@ -72,9 +72,7 @@ class XmlApi:
             case "POST" if upload_id:
                 body = await read_small(request)
                 version = await in_thread(self._parts.complete, bucket, name, upload_id, body)
-                return _document(
-                    "CompleteMultipartUploadResult", Bucket=bucket, Key=name, ETag=_etag(version)
-                )
+                return _document("CompleteMultipartUploadResult", Bucket=bucket, Key=name, ETag=_etag(version))
             case "PUT" if upload_id:
                 part = number(request, "partNumber") or 0
                 content = await self._parts.receive(request, bucket, name, upload_id, part)
@@ -91,9 +89,7 @@ class XmlApi:
                 await in_thread(self._store.delete, bucket, name, generation, _conditions(request))
                 return Response(status_code=204)
             case "POST" if request.headers.get("x-goog-resumable") == "start":
-                location = await self._uploads.begin(
-                    request, bucket, name, _properties(request), {}, {}, None
-                )
+                location = await self._uploads.begin(request, bucket, name, _properties(request), {}, {}, None)
                 return Response(status_code=201, headers={"location": location})
         raise errors.unimplemented(f"The XML API's {request.method} {request.url.path}?{request.url.query}")
 

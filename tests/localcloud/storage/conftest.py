@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 from google.cloud import storage
-
 from tests.conftest import LocalCloud
 
 

@@ -10,7 +10,6 @@ import pytest
 import requests
 from google.api_core import exceptions
 from google.cloud import pubsub_v1, storage
-
 from tests.conftest import LocalCloud
 
 
@@ -32,9 +31,7 @@ def test_buckets(client: storage.Client, cloud: LocalCloud) -> None:
     assert again.metageneration == 2
     assert client.get_bucket(name).labels == {"team": "trains", "env": "test"}
     again.update()
-    assert list(client.get_bucket(name).lifecycle_rules) == [
-        {"action": {"type": "Delete"}, "condition": {"age": 3}}
-    ]
+    assert list(client.get_bucket(name).lifecycle_rules) == [{"action": {"type": "Delete"}, "condition": {"age": 3}}]
     with pytest.raises(exceptions.PreconditionFailed):
         client.get_bucket(name, if_metageneration_match=99)
     listed = [bucket.name for bucket in client.list_buckets(prefix="made-", page_size=1)]

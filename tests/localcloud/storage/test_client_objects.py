@@ -13,7 +13,6 @@ import requests
 from google.api_core import exceptions
 from google.cloud import storage
 from google.cloud.storage import transfer_manager
-
 from tests.conftest import LocalCloud
 
 

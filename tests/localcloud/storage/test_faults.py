@@ -16,12 +16,12 @@ from pathlib import Path
 
 import httpx
 import pytest
+from tests.conftest import LocalCloud
 
 from localcloud.storage import errors
 from localcloud.storage.app import StorageApp
 from localcloud.storage.notifications import Notifications
 from localcloud.storage.store import Store
-from tests.conftest import LocalCloud
 
 
 def new_bucket(http: httpx.Client, name: str = "bucket") -> None:
@@ -68,9 +68,7 @@ def test_a_resumable_upload_survives_lost_connections_and_a_killed_server(own_cl
         received = int(asked.headers["range"].removeprefix("bytes=0-")) + 1
         assert before <= received <= 1_500_000
         start = received - 1000  # a client may send again what had arrived
-        last = http.put(
-            session, content=data[start:], headers={"content-range": f"bytes {start}-2999999/3000000"}
-        )
+        last = http.put(session, content=data[start:], headers={"content-range": f"bytes {start}-2999999/3000000"})
         assert last.status_code == 200
         made = last.json()
         assert (made["size"], made["metadata"], made["contentType"]) == ("3000000", {"k": "v"}, "text/x")

@@ -23,9 +23,7 @@ from localcloud.storage.files import (
     plain_path,
 )
 
-parts = st.sampled_from(["", ".", "..", "a", "b", ESCAPED, "a+", "%2F", "~", "x" * 250, "ü"]) | st.text(
-    max_size=12
-)
+parts = st.sampled_from(["", ".", "..", "a", "b", ESCAPED, "a+", "%2F", "~", "x" * 250, "ü"]) | st.text(max_size=12)
 names = (st.lists(parts, min_size=1, max_size=8).map("/".join) | st.text(min_size=1, max_size=400)).filter(
     lambda name: not name_problem(name)
 )
@@ -120,9 +118,7 @@ def test_walks_are_narrowed_and_skip(tmp_path: Path) -> None:
     assert seen == ["a-b", "a/1", "a0", "b/4"]
 
 
-@pytest.mark.parametrize(
-    "name", ["ab", "Bucket", "-a-", "a..b", "192.168.0.1", "a" * 64, "a/b", "..", "bücket"]
-)
+@pytest.mark.parametrize("name", ["ab", "Bucket", "-a-", "a..b", "192.168.0.1", "a" * 64, "a/b", "..", "bücket"])
 def test_bucket_names_that_cannot_be(name: str) -> None:
     assert bucket_problem(name)
 

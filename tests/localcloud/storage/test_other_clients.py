@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from google.cloud import storage
-
 from tests.conftest import LocalCloud
 
 GCSFS = """
@@ -49,14 +48,10 @@ print("done")
 """
 
 
-def run(
-    cloud: LocalCloud, project: str, *command: str, check: bool = True
-) -> subprocess.CompletedProcess[str]:
+def run(cloud: LocalCloud, project: str, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Run a program as `mlops exec` does."""
     environment = cloud.environment(project)
-    result = subprocess.run(
-        command, env=environment, capture_output=True, text=True, timeout=120, check=False
-    )
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
     if check:
         assert result.returncode == 0, result.stderr
     return result

@@ -97,9 +97,7 @@ def test_multipart_bodies_in_any_pieces(data: bytes, size: int, newline: str) ->
     assert asyncio.run(read()) == (b'{"name": "x"}', "a/b", data)
 
 
-@pytest.mark.parametrize(
-    "body", [b"", b"--b\r\n", b"--b\r\n\r\n{}\r\n--b--", b"--b\r\n\r\n{}\r\n--b\r\n\r\nno end"]
-)
+@pytest.mark.parametrize("body", [b"", b"--b\r\n", b"--b\r\n\r\n{}\r\n--b--", b"--b\r\n\r\n{}\r\n--b\r\n\r\nno end"])
 def test_multipart_bodies_that_cannot_be(body: bytes) -> None:
     async def pieces() -> AsyncIterator[bytes]:
         yield body

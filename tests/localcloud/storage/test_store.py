@@ -103,9 +103,7 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(name=names, label=st.text(max_size=3))
     def patch(self, name: str, label: str) -> None:
         if name in self.model:
-            self.store.change(
-                "bucket", name, None, Preconditions(), lambda old: {**old, "metadata": {"label": label}}
-            )
+            self.store.change("bucket", name, None, Preconditions(), lambda old: {**old, "metadata": {"label": label}})
             self.model[name] = (self.model[name][0], {"label": label})
 
     @precondition(lambda self: self.model)
@@ -126,9 +124,7 @@ class StoreMachine(RuleBasedStateMachine):
             page = answer.next_page
             if not page:
                 break
-        below = {
-            name: name[len(prefix) :].find("/") for name in sorted(self.model) if name.startswith(prefix)
-        }
+        below = {name: name[len(prefix) :].find("/") for name in sorted(self.model) if name.startswith(prefix)}
         assert items == [name for name, at in below.items() if at < 0]
         groups = [name[: len(prefix) + at + 1] for name, at in below.items() if at >= 0]
         assert prefixes == list(dict.fromkeys(groups))
@@ -193,15 +189,11 @@ def test_a_write_cut_short_is_old_or_new(
     assert version.properties["metadata"] == {"is": data}
     assert data == ("old" if point == "before the commit" else "new")
     kept = [found.generation for found in list_objects(again, "bucket", Query(versions=True)).items]
-    assert kept == (
-        [version.generation] if not versioned or data == "old" else [old.generation, version.generation]
-    )
+    assert kept == ([version.generation] if not versioned or data == "old" else [old.generation, version.generation])
     assert list(again.incoming.iterdir()) == []
 
 
-def test_a_deletion_cut_short_keeps_the_version(
-    store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_a_deletion_cut_short_keeps_the_version(store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     first = store.put("bucket", "x", incoming(store, b"1"), {})
     monkeypatch.setattr(store, "listener", _raise)
     with pytest.raises(Killed):
