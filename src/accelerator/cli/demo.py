@@ -37,7 +37,7 @@ def demo(target: str, project: str) -> None:
     config = configuration.load(example, environment=environment)
     console.print(f"[bold]{config.model.name}[/]: will this flight arrive more than 15 minutes late?\n")
     # the SDK tells of each call; the steps say what came of them
-    logging.getLogger("google.cloud.aiplatform").setLevel(logging.WARNING)
+    logging.disable(logging.INFO)
     with steps.step("Local cloud" if target == "local" else "Google Cloud") as say:
         targets.use(target, config.project)
         say(_where(target, config.project))
@@ -94,7 +94,7 @@ def _board(flights: Sequence[dict[str, Any]], predictions: Sequence[Any]) -> Tab
     for column in ("scheduled (UTC)", "flight", "from", "to", "late with probability", "was late"):
         table.add_column(column)
     for flight, prediction in zip(flights, predictions, strict=True):
-        late = dict(zip(map(str, prediction["classes"]), prediction["scores"], strict=True))["true"]
+        late = dict(zip(prediction["classes"], prediction["scores"], strict=True))[True]
         table.add_row(
             f"{flight['scheduled_departure']:%d %b %H:%M}",
             f"{flight['carrier']} {flight['flight']}",
