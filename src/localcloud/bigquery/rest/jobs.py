@@ -14,7 +14,7 @@ from localcloud.bigquery.problems import http_error_of_job
 from localcloud.bigquery.refs import TableRef
 
 from .routing import Call, Chosen, Method
-from .tabledata import FORMAT, Page, format_of, timestamp_format, with_rows
+from .tabledata import FIRST_PAGE_BYTES, FORMAT, PAGE_BYTES, Page, format_of, timestamp_format, with_rows
 
 _PATIENCE = {"query": 0.05, "load": 2.0, "extract": 2.0, "copy": 2.0}
 """Seconds for which inserting a job waits for its end: clients poll only every second."""
@@ -120,7 +120,8 @@ def query(call: Call) -> Any:
         answer = {"kind": "bigquery#queryResponse", "jobReference": resource["jobReference"], "jobComplete": False}
         return {**answer, "queryId": resource["jobReference"]["jobId"]}
     answer = {"kind": "bigquery#queryResponse", "queryId": resource["jobReference"]["jobId"]}
-    return _results(call, resource, answer, limit=None if limit is None else int(limit), timestamps=timestamps)
+    wanted = None if limit is None else int(limit)
+    return _results(call, resource, answer, limit=wanted, timestamps=timestamps, size=FIRST_PAGE_BYTES)
 
 
 def _dry_answer(resource: Resource) -> dict[str, Any]:
@@ -166,6 +167,7 @@ def _results(
     start: int = 0,
     limit: int | None = None,
     token: str = "",
+    size: int = PAGE_BYTES,
 ) -> Any:
     """The answer of a query that is done: an HTTP error where it failed."""
     status = resource["status"]
@@ -200,7 +202,7 @@ def _results(
     answer |= {"schema": {"fields": fields}, "totalRows": total}
     if limit == 0:
         return answer
-    page = Page(call.warehouse.reading, ref, start=start, limit=limit, token=token)
+    page = Page(call.warehouse.reading, ref, start=start, limit=limit, token=token, size=size)
     if page.token:
         answer["pageToken"] = page.token
     return with_rows(answer, page.json(timestamps))

@@ -20,8 +20,10 @@ from localcloud.bigquery.types import FieldSchema
 
 from .routing import Call, Method, Raw
 
-_PAGE_BYTES = 10 << 20
+PAGE_BYTES = 10 << 20
 """About what BigQuery puts into a page, in Arrow's layout."""
+FIRST_PAGE_BYTES = 1 << 20
+"""What comes with the answer to a query: clients fetch larger results by the Storage Read API."""
 _PAGE_ROWS = 100_000
 
 
@@ -61,6 +63,7 @@ class Page:
         limit: How many rows at most; None for a page's worth.
         token: Where the page before ended.
         columns: The selected columns; all where empty.
+        size: About how many bytes of rows at most, in Arrow's layout.
     """
 
     def __init__(
@@ -72,8 +75,10 @@ class Page:
         limit: int | None = None,
         token: str = "",
         columns: list[str] | None = None,
+        size: int = PAGE_BYTES,
     ) -> None:
         self._reading = reading
+        self._size = size
         self.token = ""
         """The next page's token; empty on the last page."""
         result = reading.result(ref)
@@ -106,7 +111,7 @@ class Page:
 
     def _cut(self, table: pa.Table, fields: list[FieldSchema], name: str, start: int, limit: int | None) -> None:
         average = max(1, table.nbytes // max(1, table.num_rows))
-        size = min(_PAGE_ROWS, max(1, _PAGE_BYTES // average))
+        size = min(_PAGE_ROWS, max(1, self._size // average))
         size = size if limit is None else min(size, limit)
         self.fields = fields
         self.rows = table.slice(start, size)
