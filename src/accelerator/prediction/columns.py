@@ -5,7 +5,7 @@ What a feature may be is decided here (with `values`); the model and the request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
 from operator import itemgetter
@@ -20,6 +20,9 @@ from accelerator.signature import Signature
 
 MOST_VIOLATIONS = 20
 """How many faults one answer names: enough to see a pattern, bounded for the log it ends in."""
+
+LONGEST_NAME = 80
+"""Characters of an unknown feature's name that are looked at."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,10 @@ class Columns:
             raise self._failure(instances, leniency) from None
         return _frame(arrays, self._index, len(instances))
 
+    def made_up(self) -> list[Any]:
+        """An instance that `frame` takes."""
+        return [make.example for make in self._columns]
+
     def _pick_one(self, instance: dict[str, Any]) -> tuple[Any]:
         return (instance[self._names[0]],)
 
@@ -102,29 +109,29 @@ class Columns:
         found = list(islice(every, MOST_VIOLATIONS + 1))
         return invalid(found[:MOST_VIOLATIONS], more=len(found) > MOST_VIOLATIONS)
 
-    def _faults(self, index: int, instance: Any, kind: type, leniency: Leniency) -> list[Violation]:
+    def _faults(self, index: int, instance: Any, kind: type, leniency: Leniency) -> Iterator[Violation]:
+        """The faults of one instance, found as they are asked for: a client may send any number of them."""
         if type(instance) is list and kind is list:
             if len(instance) != len(self._names):
                 expected = f"an array of {len(self._names)} values ({', '.join(self._names)})"
-                return [Violation(index, "", expected, f"{len(instance)} values")]
+                yield Violation(index, "", expected, f"{len(instance)} values")
+                return
             instance = dict(zip(self._names, instance, strict=True))
         elif type(instance) is not dict or kind is list:
             expected = "an array like the first instance" if kind is list else "an object {feature: value}"
-            return [Violation(index, "", expected, describe(instance))]
-        faults = []
+            yield Violation(index, "", expected, describe(instance))
+            return
         for feature, make in zip(self._features, self._columns, strict=True):
             if feature.name not in instance and not leniency.missing:
-                faults.append(Violation(index, feature.name, make.expected, "nothing: the feature is missing"))
-                continue
-            value = instance.get(feature.name)
-            if not make.accepts(value):
-                faults.append(Violation(index, feature.name, make.expected, describe(value)))
+                yield Violation(index, feature.name, make.expected, "nothing: the feature is missing")
+            elif not make.accepts(value := instance.get(feature.name)):
+                yield Violation(index, feature.name, make.expected, describe(value))
         if not leniency.unknown:
             for name in instance.keys() - self._known:
-                close = nearest(name, self._known)
+                close = nearest(name, self._known) if len(name) <= LONGEST_NAME else None
                 hint = f" (did you mean {close}?)" if close else ""
-                faults.append(Violation(index, name, f"no feature of this name{hint}", describe(instance[name])))
-        return faults
+                shown = name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME] + "…"
+                yield Violation(index, shown, f"no feature of this name{hint}", describe(instance[name]))
 
 
 def _frame(arrays: list[Any], index: pd.Index[Any], rows: int) -> pd.DataFrame:

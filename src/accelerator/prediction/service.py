@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import orjson
+import pandas as pd
 
 from accelerator.contract import place_of
 from accelerator.errors import AcceleratorError, CodeError
@@ -63,13 +64,26 @@ class Service:
             predictor.load(str(artifact.folder))
         except AcceleratorError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise CodeError(
                 f"Predictor.load raised {type(error).__name__}: {error}",
                 place=place_of(error, artifact.folder),
                 next_step=f"correct it; {artifact.folder} is the folder it was called with",
             ) from error
-        return cls(predictor, artifact.folder)
+        service = cls(predictor, artifact.folder)
+        service.warm_up()
+        return service
+
+    def warm_up(self) -> None:
+        """Predict a made-up instance, so that no client waits for what libraries do at their first call."""
+        if not self.batches or self._predictor.signature is None:
+            return
+        instance = self._predictor.made_up()
+        try:
+            self._predictor.call_model(self._predictor.checked_frame([instance], {}), "scores")
+        except Exception:
+            # Not every model can take any value of its features' types; its first request will tell.
+            return
 
     def parse(self, body: bytes) -> Request:
         """Read a request's body.
@@ -123,14 +137,17 @@ class Service:
 
     def _answer_batch(self, requests: list[Request], output: Output) -> list[Answer]:
         predictor = self._predictor
-        instances = [instance for request in requests for instance in request.instances]
         try:
-            frame = predictor.checked_frame(instances, requests[0].parameters)
+            frame = self._frame(requests)
+            if frame is None:
+                return self._answer_those_that_fit(requests, output)
             results = predictor.call_model(frame, output)
         except Exception as error:
             if len(requests) == 1:
                 return [self._failed(error)]
-            return [answer for request in requests for answer in self._answer_batch([request], output)]
+            # By halves: however many share a call, one of them at fault costs the others few more calls.
+            half = len(requests) // 2
+            return self._answer_batch(requests[:half], output) + self._answer_batch(requests[half:], output)
         answers, start = [], 0
         for request in requests:
             end = start + len(request.instances)
@@ -138,6 +155,28 @@ class Service:
             answers.append(self._guard(self._answer_part, part))
             start = end
         return answers
+
+    def _frame(self, requests: list[Request]) -> pd.DataFrame | None:
+        """The instances of all requests as one frame; None if some of several requests does not fit."""
+        instances = [instance for request in requests for instance in request.instances]
+        try:
+            return self._predictor.checked_frame(instances, requests[0].parameters)
+        except Failure:
+            if len(requests) == 1:
+                raise
+            return None
+
+    def _answer_those_that_fit(self, requests: list[Request], output: Output) -> list[Answer]:
+        """Refuse the requests that do not fit, each for itself, and predict the others together."""
+        refused: dict[int, Answer] = {}
+        for index, request in enumerate(requests):
+            try:
+                self._frame([request])
+            except Failure as failure:
+                refused[index] = failure
+        fitting = [request for index, request in enumerate(requests) if index not in refused]
+        answered = iter(self._answer_batch(fitting, output) if fitting else ())
+        return [refused[index] if index in refused else next(answered) for index in range(len(requests))]
 
     def _answer_alone(self, request: Request) -> bytes:
         predictor = self._predictor

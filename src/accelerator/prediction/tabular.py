@@ -19,6 +19,7 @@ from accelerator.errors import nearest
 from accelerator.prediction.artifact import bare_signature, load_model
 from accelerator.prediction.columns import Columns, Leniency
 from accelerator.prediction.failures import Failure
+from accelerator.prediction.values import describe
 from accelerator.signature import FILE, Signature
 
 Output = Literal["scores", "label"]
@@ -77,6 +78,10 @@ class TabularPredictor(Predictor):
         """The checked instances; see `Columns.frame`."""
         return self._columns.frame(instances, leniency_of(parameters))
 
+    def made_up(self) -> list[Any]:
+        """An instance of the right types that nobody sent."""
+        return self._columns.made_up()
+
     def predict(self, instances: Any) -> npt.NDArray[Any]:
         """Scores, one column a class, of a classifier that has them; else what `model.predict` gives."""
         return self.call_model(instances, "scores")
@@ -100,12 +105,12 @@ class TabularPredictor(Predictor):
         """
         for name, value in parameters.items():
             if name not in _PARAMETERS:
-                close = nearest(name, _PARAMETERS)
+                close = nearest(name[:40], _PARAMETERS)
                 hint = f"did you mean {close}?" if close else f"there are {', '.join(_PARAMETERS)}."
-                raise Failure(400, f"parameters.{name}: there is no such parameter; {hint}")
+                raise Failure(400, f"parameters.{name[:40]}: there is no such parameter; {hint}")
             if value not in _PARAMETERS[name]:
                 choice = " or ".join(_PARAMETERS[name])
-                raise Failure(400, f"parameters.{name}: expected {choice}, got {value!r}.")
+                raise Failure(400, f"parameters.{name}: expected {choice}, got {describe(value)}.")
         output: Output = parameters.get("output", self._default)
         return output
 

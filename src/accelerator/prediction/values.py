@@ -32,6 +32,8 @@ class Column:
     kinds: frozenset[type] = frozenset()
     """The Python types of the JSON values that are taken."""
     noun = ""
+    example: Any = None
+    """A value that is taken."""
 
     def __init__(self, feature: Feature) -> None:
         self.feature = feature
@@ -67,17 +69,22 @@ class Column:
 class _Number(Column):
     kinds = frozenset({int, float})
     noun = "a number"
+    example = 0.0
 
     def _array(self, values: Sequence[Any]) -> Any:
-        array = np.array(values, dtype=np.float64)
+        array: Any = np.array(values, dtype=np.float64)
+        if self._dtype != np.float64:
+            with np.errstate(over="ignore"):  # becomes infinite, which is refused
+                array = _as(array, self._dtype)
         if np.isinf(array).any():
             raise Unfit
-        return array if self._dtype == np.float64 else _as(array, self._dtype)
+        return array
 
 
 class _Integer(Column):
     kinds = frozenset({int, float})  # a whole float is let through: protobuf's Value knows no integers
     noun = "a whole number"
+    example = 0
 
     def _array(self, values: Sequence[Any]) -> Any:
         kinds = set(map(type, values))
@@ -97,6 +104,7 @@ class _Integer(Column):
 class _Boolean(Column):
     kinds = frozenset({bool, int, float})  # 0 and 1 are let through: CSV and SQL have them
     noun = "true or false"
+    example = False
 
     def _array(self, values: Sequence[Any]) -> Any:
         if not {0, 1, None}.issuperset(values):
@@ -110,6 +118,7 @@ class _Boolean(Column):
 class _String(Column):
     kinds = frozenset({str})
     noun = "a string"
+    example = ""
 
     def _array(self, values: Sequence[Any]) -> Any:
         return _as(list(values), self._dtype)
@@ -118,6 +127,7 @@ class _String(Column):
 class _Timestamp(Column):
     kinds = frozenset({str})
     noun = "a timestamp such as 2013-07-01T09:30:00Z"
+    example = "2013-07-01T09:30:00Z"
 
     def _array(self, values: Sequence[Any]) -> Any:
         for value in values:
@@ -136,6 +146,7 @@ class _Category(Column):
         names = {str: "a string", int: "a number", float: "a number", bool: "true or false"}
         self.noun = " or ".join(sorted({names[kind] for kind in kinds})) or "null"
         super().__init__(feature)
+        self.example = feature.categories[0] if feature.categories else None
         self._codes: dict[Any, int] = {value: code for code, value in enumerate(feature.categories)}
         self._codes[None] = -1
         self._dtype = pd.CategoricalDtype(list(feature.categories))

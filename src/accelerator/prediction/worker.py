@@ -110,6 +110,9 @@ def main(arguments: list[str]) -> int:
     except AcceleratorError as error:
         log("ERROR", error.render(), **stack(error))
         return 1
+    except Exception as error:
+        log("ERROR", f"The worker could not start: {type(error).__name__}: {error}", **stack(error))
+        return 1
     log("INFO", f"Worker {row} loaded the model in {time.perf_counter() - started:.2f} s")
     sys.setswitchinterval(SWITCH_SECONDS)
     board = Board(shared, settings.workers, row)

@@ -126,6 +126,7 @@ def test_the_fast_way_and_the_search_for_faults_agree(name: str, value: Any, ind
         ({"number": True}, "instances[0].number: expected a number or null, got true."),
         ({"small": None}, "instances[0].small: expected a number, got null."),
         ({"integer": 2.5}, "instances[0].integer: expected a whole number, got the number 2.5."),
+        ({"small": 1e300}, "instances[0].small: expected a number, got the number 1e+300."),
         ({"byte": 300}, "instances[0].byte: expected a whole number, got the number 300."),
         ({"flag": "yes"}, 'instances[0].flag: expected true or false, got the string "yes".'),
         ({"text": 7}, "instances[0].text: expected a string or null, got the number 7."),
@@ -166,6 +167,17 @@ def test_an_answer_names_a_bounded_number_of_faults() -> None:
     with pytest.raises(Failure, match="19 or more further in details") as caught:
         COLUMNS.frame([{}] * 1000)
     assert len(caught.value.details[0]["fieldViolations"]) == MOST_VIOLATIONS
+
+
+def test_any_number_of_unknown_features_of_any_length_is_refused_at_once() -> None:
+    instance = {**GOOD, **{f"{index}{'x' * 100_000}": 1 for index in range(200)}}
+    with pytest.raises(Failure) as caught:
+        COLUMNS.frame([instance])
+    assert len(caught.value.body()) < 10_000
+
+
+def test_a_made_up_instance_is_taken() -> None:
+    assert len(COLUMNS.frame([COLUMNS.made_up()])) == 1
 
 
 def test_leniency_drops_what_is_unknown_and_fills_what_is_missing() -> None:

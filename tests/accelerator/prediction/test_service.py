@@ -10,6 +10,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.linear_model import LinearRegression
@@ -19,6 +20,7 @@ from accelerator.errors import CodeError
 from accelerator.prediction.artifact import open_artifact
 from accelerator.prediction.failures import Failure
 from accelerator.prediction.service import Service
+from accelerator.prediction.tabular import Output
 
 
 @pytest.fixture(autouse=True)
@@ -76,7 +78,7 @@ def test_requests_that_share_a_call_get_their_own_answers(artifact: Path) -> Non
         alone[11] + alone[12],
     ]
     assert "instances[0].hour" in mixed[2].message
-    assert mixed[4].message == "parameters.output: expected scores or label, got 'all'."
+    assert mixed[4].message == 'parameters.output: expected scores or label, got the string "all".'
 
 
 def test_a_model_call_is_shared(artifact: Path) -> None:
@@ -84,9 +86,34 @@ def test_a_model_call_is_shared(artifact: Path) -> None:
     calls = []
     predictor = service._predictor
     call = predictor.call_model
-    predictor.call_model = lambda frame, output: calls.append(len(frame)) or call(frame, output)  # type: ignore
-    ask(service, *({"instances": instances(table(3))} for _ in range(4)))
+    predictor.call_model = lambda frame, output: calls.append(len(frame)) or call(frame, output)  # type: ignore[method-assign]
+    bodies = [{"instances": instances(table(3))} for _ in range(4)]
+    ask(service, *bodies)
     assert calls == [12]
+    calls.clear()
+    assert ask(service, *bodies, {"instances": [[]]})[4].http == 400  # which costs the others nothing
+    assert calls == [12]
+
+
+def test_an_instance_that_the_model_cannot_take_costs_the_others_few_calls(artifact: Path) -> None:
+    service = load(artifact)
+    calls = []
+    predictor = service._predictor
+    call = predictor.call_model
+
+    def picky(frame: pd.DataFrame, output: Output) -> Any:
+        calls.append(len(frame))
+        if (frame["wind"] == 99).any():
+            raise ArithmeticError("too windy")
+        return call(frame, output)
+
+    predictor.call_model = picky  # type: ignore[method-assign]
+    rows = instances(table(64))
+    rows[20]["wind"] = 99
+    answers = ask(service, *({"instances": [row]} for row in rows))
+    assert [index for index, answer in enumerate(answers) if isinstance(answer, Failure)] == [20]
+    assert answers[20].message == "The model raised ArithmeticError: too windy"
+    assert len(calls) == 13
 
 
 @pytest.mark.filterwarnings("ignore:overflow")

@@ -70,6 +70,13 @@ def test_code_that_does_not_import(
     assert line is None or message.splitlines()[1].endswith(f"model.py, line {line}")
 
 
+def test_code_that_ends_the_process(start: Start, tmp_path: Path, model: HistGradientBoostingClassifier) -> None:
+    code = "class Predictor:\n    def load(self, artifacts_uri):\n        raise SystemExit(0)\n"
+    message = last_words(start(save(tmp_path, model, code)))
+    assert message.startswith("Predictor.load raised SystemExit: 0\n  at:   ")
+    assert message.splitlines()[1].endswith("model.py, line 3")
+
+
 def test_a_signature_of_another_model(start: Start, tmp_path: Path, model: HistGradientBoostingClassifier) -> None:
     save(tmp_path, model)
     joblib.dump(LinearRegression().fit([[0.0], [1.0]], [0.0, 1.0]), tmp_path / "model.joblib")
