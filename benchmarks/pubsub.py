@@ -40,9 +40,8 @@ def run(environment: Mapping[str, str]) -> None:
         else:
             contenders["Java emulator"] = stack.enter_context(emulator(jar))
         rounds = [{name: measure(variables) for name, variables in contenders.items()} for _ in range(ROUNDS)]
-    print(
-        f"{MESSAGES:,} messages of {SIZE} bytes, median of {ROUNDS} rounds; a round trip holds the 10 ms that the client collects a batch"
-    )
+    print(f"{MESSAGES:,} messages of {SIZE} bytes, median of {ROUNDS} rounds.")
+    print("A round trip holds the 10 ms that the client waits for a batch to fill.")
     for step in STEPS:
         for name in contenders:
             seconds = statistics.median(one[name][step] for one in rounds)
