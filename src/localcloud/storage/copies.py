@@ -212,9 +212,8 @@ def move(store: Store, bucket: str, source: str, target: str, parameters: Mappin
     """Rename an object within its bucket."""
     if source == target:
         raise errors.invalid("The source and the destination of a move must differ.")
-    with store.database.lock:
-        version = store.get(bucket, source, None, Preconditions.of(parameters, "Source"), reading=False)
-        pinned = {**parameters, "sourceGeneration": str(version.generation)}
-        moved = copy(store, (bucket, source), (bucket, target), {}, pinned)
-        store.delete(bucket, source, None, Preconditions(generation=version.generation))
+    version = store.get(bucket, source, None, Preconditions.of(parameters, "Source"), reading=False)
+    pinned = {**parameters, "sourceGeneration": str(version.generation)}
+    moved = copy(store, (bucket, source), (bucket, target), {}, pinned)
+    store.delete(bucket, source, None, Preconditions(generation=version.generation))
     return moved

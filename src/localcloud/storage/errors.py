@@ -126,6 +126,8 @@ def of(error: Exception) -> StorageError | None:
     if isinstance(error, CloudError):
         reason = {404: "notFound", 400: "invalid", 409: "conflict"}.get(error.code.http, "backendError")
         return StorageError(error.code.http, reason, error.message)
+    if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return forbidden(f"The local cloud may not touch a file of the bucket: {error.strerror}: {error.filename}")
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     if full or (isinstance(error, sqlite3.OperationalError) and "full" in str(error)):
         return StorageError(

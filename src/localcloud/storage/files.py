@@ -5,10 +5,11 @@ Metadata, generations and hashes are left to the store; gs:// URIs to localcloud
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from heapq import merge
 from pathlib import Path
@@ -233,26 +234,36 @@ class Folder:
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 if name.endswith("/") and plain_path(name[:-1]) and not self._linked(name):
-                    _quietly(lambda: os.makedirs(os.path.join(self.path, name[:-1]), exist_ok=True))
+                    with contextlib.suppress(OSError):  # a file has the name: jobs see that instead
+                        os.makedirs(os.path.join(self.path, name[:-1]), exist_ok=True)
             except (FileExistsError, NotADirectoryError, FileNotFoundError):
                 continue  # another writer or a job got in between: look again
             return path
         raise errors.Aborted(f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again.")
 
-    def put(self, source: str, name: str) -> Found:
-        """Move a finished file to the object's place in one step, replacing what was there."""
+    def put(self, source: str, name: str, prepared: str = "") -> None:
+        """Move a finished file to the object's place in one step, replacing what was there.
+
+        Args:
+            source: The file.
+            name: The object's name.
+            prepared: What `prepare` gave, where it has just been called.
+        """
+        path = prepared
         for _ in range(_ATTEMPTS):
-            path = self.prepare(name)
+            path = path or self.prepare(name)
             try:
                 os.replace(source, path)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 if not os.path.lexists(source):
                     raise
+                path = ""
                 continue
-            escaped = self._escaped(name)
-            if path != escaped:
-                self._unlink(escaped)
-            return Found(name, path, os.lstat(path))
+            if os.path.isdir(os.path.join(self.path, ESCAPED)):
+                escaped = self._escaped(name)
+                if path != escaped:
+                    self._unlink(escaped)
+            return
         raise errors.Aborted(f"gs://{os.path.basename(self.path)}/{name}: the folder keeps changing. Try again.")
 
     def remove(self, name: str) -> None:
@@ -268,7 +279,8 @@ class Folder:
         return os.path.join(self.path, ESCAPED, escaped_path(name))
 
     def _unlink(self, path: str) -> None:
-        _quietly(lambda: os.unlink(path))
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
         self._prune(os.path.dirname(path))
 
     def _prune(self, path: str) -> None:
@@ -311,10 +323,3 @@ class Folder:
         except OSError:
             return True
         return False
-
-
-def _quietly(action: Callable[[], object]) -> None:
-    try:
-        action()
-    except OSError:
-        return

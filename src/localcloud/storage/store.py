@@ -275,11 +275,13 @@ class Store:
         """
         with self.database.lock:
             old = self.check_write(bucket, name, conditions)
-            keep = old if old and self.bucket(bucket).versioned else None
+            place = self.bucket(bucket)
+            if place.properties.get("defaultEventBasedHold"):
+                properties = {"eventBasedHold": True, **properties}
             folder = Folder(self.buckets / bucket)
-            folder.prepare(name)
-            if keep:
-                self._keep_file(keep)
+            path = folder.prepare(name)
+            if old and place.versioned:
+                self._keep_file(old)
             size, mtime, inode = _identity(os.stat(content.path))
             with self.database.transaction():
                 now = self.database.now()
@@ -299,12 +301,12 @@ class Store:
                     properties,
                 )
                 if old:
-                    self._replaced(old, new)
+                    self._replaced(old, new, place.versioned)
                 self.database.save(new)
                 note(new)
                 self.listener("OBJECT_FINALIZE", new, {"overwroteGeneration": str(old.generation)} if old else {})
             try:
-                folder.put(content.path, name)
+                folder.put(content.path, name, path)
             except Exception:
                 with self.database.transaction():
                     self.database.forget(new)
@@ -322,9 +324,9 @@ class Store:
                 _check_holds(old)
             return old
 
-    def _replaced(self, old: StoredObject, new: StoredObject) -> None:
+    def _replaced(self, old: StoredObject, new: StoredObject, keep: bool) -> None:
         attributes = {"overwrittenByGeneration": str(new.generation)}
-        if self.bucket(old.bucket).versioned:
+        if keep:
             self.database.save(replace(old, deleted=new.generation))
             self.listener("OBJECT_ARCHIVE", old, attributes)
         else:

@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from localcloud.storage import errors
-from localcloud.storage.content import Content, Hashes, Incoming, new_path
+from localcloud.storage.content import BLOCK, Content, Hashes, Incoming, new_path
 from localcloud.storage.database import Session, StoredObject
 from localcloud.storage.http import (
     Answer,
@@ -66,7 +66,7 @@ class Uploads:
         raise errors.invalid(f"Invalid uploadType: '{kind}'. It must be media, multipart or resumable.", "uploadType")
 
     async def _media(self, request: Request, bucket: str) -> Answer:
-        properties = self._properties(request, bucket, {}, request.headers.get("content-type"))
+        properties = _properties(request, {}, request.headers.get("content-type"))
         name = _name(request, {})
         stream = _decoded(request, body_stream(request))
         return await self.receive(request, bucket, name, stream, properties, {})
@@ -75,7 +75,7 @@ class Uploads:
         related = Related(request.headers.get("content-type", ""), _decoded(request, body_stream(request)))
         metadata, content_type = await related.open()
         body = parse_json(metadata)
-        properties = self._properties(request, bucket, body, content_type)
+        properties = _properties(request, body, content_type)
         return await self.receive(request, bucket, _name(request, body), related.data(), properties, body)
 
     async def receive(
@@ -91,11 +91,14 @@ class Uploads:
         """Take in an object's content and store it; its resource.
 
         Raises:
-            StorageError: 404, 412 and 403 before the body is read; 400 if a checksum is not the content's.
+            StorageError: 404, 412 and 403, before a large body is read; 400 if a checksum is not the content's.
         """
         if conditions is None:
             conditions = Preconditions.of(request.query_params)
-        await in_thread(self._store.check_write, bucket, name, conditions)
+        length = request.headers.get("content-length", "")
+        if not length.isdigit() or int(length) > BLOCK:
+            # What is small is checked when it is stored; nothing large is taken in for nothing.
+            await in_thread(self._store.check_write, bucket, name, conditions)
         incoming = Incoming(new_path(self._store.incoming))
         try:
             async for data in stream:
@@ -108,26 +111,11 @@ class Uploads:
             await incoming.abandon()
         return object_resource(version, media_url(request))
 
-    def _properties(
-        self, request: Request, bucket: str, body: Mapping[str, Any], content_type: str | None
-    ) -> dict[str, Any]:
-        if request.query_params.get("kmsKeyName"):
-            raise errors.unimplemented("Encryption with customer-managed keys")
-        properties = object_properties(body)
-        if not content_type or "*" in content_type:
-            content_type = "application/octet-stream"
-        properties.setdefault("contentType", content_type)
-        if request.query_params.get("contentEncoding"):
-            properties["contentEncoding"] = request.query_params["contentEncoding"]
-        if self._store.bucket(bucket).properties.get("defaultEventBasedHold"):
-            properties.setdefault("eventBasedHold", True)
-        return properties
-
     # Resumable
 
     async def _begin(self, request: Request, bucket: str) -> Answer:
         body = await read_json(request)
-        properties = self._properties(request, bucket, body, request.headers.get("x-upload-content-type"))
+        properties = _properties(request, body, request.headers.get("x-upload-content-type"))
         length = request.headers.get("x-upload-content-length")
         parameters = {key: value for key, value in request.query_params.items() if key.startswith("if")}
         location = await self.begin(
@@ -232,6 +220,18 @@ class Uploads:
         self._hashes.pop(session_id, None)
         self._locks.pop(session_id, None)
         return Response(status_code=499)
+
+
+def _properties(request: Request, body: Mapping[str, Any], content_type: str | None) -> dict[str, Any]:
+    if request.query_params.get("kmsKeyName"):
+        raise errors.unimplemented("Encryption with customer-managed keys")
+    properties = object_properties(body)
+    if not content_type or "*" in content_type:
+        content_type = "application/octet-stream"
+    properties.setdefault("contentType", content_type)
+    if request.query_params.get("contentEncoding"):
+        properties["contentEncoding"] = request.query_params["contentEncoding"]
+    return properties
 
 
 async def _append(incoming: Incoming, stream: AsyncIterator[bytes], skip: int) -> None:
