@@ -16,7 +16,7 @@ from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 
 from localcloud.catalog import Package
-from localcloud.errors import InvalidArgument, NotFound
+from localcloud.errors import InvalidArgument, NotFound, ResourceExhausted
 from localcloud.log_filter import Query, parse
 from localcloud.logs import Logs, format_time
 from localcloud.pages import clamp_page_size, decode_token, encode_token
@@ -59,7 +59,10 @@ class LoggingServiceV2:
                     entry.labels[key] = value
             entries.append(self._as_json(entry, f"entries[{number}]"))
         if not request.dry_run:
-            self._logs.write(entries)
+            try:
+                self._logs.write(entries)
+            except OSError as error:
+                raise ResourceExhausted(str(error)) from None
         return v2.WriteLogEntriesResponse()
 
     def list_log_entries(self, request: Any) -> Any:

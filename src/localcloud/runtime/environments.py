@@ -93,13 +93,16 @@ class Environments:
             clone(base.path, target)
             for install in installs:
                 self._install(target, install, files, log)
+            share_bytecode([path for path in self.root.iterdir() if (path / COMPLETE).exists()], target)
 
         return self._made(key, make)
 
     def prune(self, used: set[str]) -> None:
         """Removes the environments whose interpreter no image names."""
         for path in self.root.iterdir():
-            if path.is_dir() and str(path / "bin" / "python") not in used:
+            if path.suffix == ".lock":
+                path.unlink()
+            elif path.is_dir() and str(path / "bin" / "python") not in used:
                 remove(path)
 
     def _made(self, key: str, make: Callable[[Path], None]) -> Environment:
@@ -213,6 +216,35 @@ def clone(source: Path, target: Path) -> None:
             link_tree(entry, target / entry.name)
         elif entry.name != COMPLETE:
             shutil.copy2(entry, target / entry.name)
+
+
+def share_bytecode(others: Sequence[Path], target: Path) -> None:
+    """Gives an environment the bytecode that others have compiled of the very same files.
+
+    uv links files from its cache, so equal packages are equal inodes. Compiling scikit-learn and pandas anew takes
+    each new environment some seconds at its first import.
+    """
+    known: dict[tuple[int, str], str] = {}
+    for other in others:
+        for folder, _, names in os.walk(other / "lib"):
+            if not folder.endswith("__pycache__"):
+                continue
+            for name in names:
+                source = os.path.join(os.path.dirname(folder), name.partition(".")[0] + ".py")
+                with contextlib.suppress(OSError):
+                    known[os.stat(source).st_ino, name] = os.path.join(folder, name)
+    tags = {name.partition(".")[2] for _, name in known}
+    for folder, _, names in os.walk(target / "lib"):
+        for name in names:
+            if not name.endswith(".py") or (found := os.stat(os.path.join(folder, name))).st_nlink < 2:
+                continue
+            for tag in tags:
+                compiled = known.get((found.st_ino, f"{name[:-3]}.{tag}"))
+                if compiled is not None:
+                    cache = os.path.join(folder, "__pycache__")
+                    os.makedirs(cache, exist_ok=True)
+                    with contextlib.suppress(OSError):
+                        os.link(compiled, os.path.join(cache, os.path.basename(compiled)))
 
 
 def copy_scripts(source: Path, target: Path, old: Path, new: Path) -> None:

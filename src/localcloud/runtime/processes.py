@@ -99,10 +99,12 @@ class Processes:
         argv = arguments(spec, image)
         env = {name: os.environ[name] for name in LOCALE if name in os.environ}
         env.update(image.env)
-        env["PATH"] = f"{venv / 'bin'}{os.pathsep}{image.env.get('PATH', os.defpath)}"
-        env.update(HOME=str(scratch / "home"), PYTHONUNBUFFERED="1")
+        # Output that waits in a buffer is of no use in a log that is read live.
+        env.setdefault("PYTHONUNBUFFERED", "1")
+        env["HOME"] = str(scratch / "home")
         env.update(own)
         env.update(spec.env)
+        env["PATH"] = f"{venv / 'bin'}{os.pathsep}{env.get('PATH', os.defpath)}"
         env["LOCALCLOUD_CONTAINER"] = str(scratch)
         mounts = {path: folder.resolve() for path, folder in spec.mounts.items()}
         notes: list[str] = []
@@ -157,7 +159,7 @@ class View:
 
     def translate(self, text: str) -> str:
         """A word with every part that is an image path replaced; parts are divided by `=`, `:` and `,`."""
-        return re.sub(r"(?<![^=:,\s'\"])/[^=:,\s'\"]*", lambda found: self.path(found[0]), text)
+        return re.sub(r"(?<![^=:,\s'\"])/(?!/)[^=:,\s'\"]*", lambda found: self.path(found[0]), text)
 
     def path(self, path: str) -> str:
         """One absolute path."""

@@ -68,7 +68,12 @@ def enter(plan: list[list[object]], scratch: str) -> None:
     target = os.path.join(scratch, "view")
     os.mkdir(target)
     allowed("mount tmpfs", lambda: mount("tmpfs", target, "tmpfs", MS_NOSUID | MS_NODEV))
-    assemble(root, target, top=True)
+    try:
+        assemble(root, target, top=True)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise Forbidden(f"mount {error.filename}: {error.strerror}") from error
     os.chdir(target)
     allowed("pivot_root", pivot_root)
     os.chdir("/")
