@@ -17,7 +17,8 @@ from localcloud.errors import CloudError, InvalidArgument
 from localcloud.pubsub import journal
 from localcloud.pubsub.database import Database
 from localcloud.pubsub.filters import Matches
-from localcloud.pubsub.queue import WINDOW_BYTES, Answer, Holder, Item, Lease, Queue, Rules
+from localcloud.pubsub.leases import Answer, Holder, Item, Lease, Rules
+from localcloud.pubsub.queue import WINDOW_BYTES, Queue
 
 v1 = Package("google.pubsub.v1")
 log = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from localcloud.pubsub import journal, names
 from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.database import Database
 from localcloud.pubsub.filters import Matches, compile_filter
+from localcloud.pubsub.leases import Item, Rules
 from localcloud.pubsub.push import Pusher, http_client
-from localcloud.pubsub.queue import Item, Rules
 from localcloud.pubsub.tokens import Signer
 from localcloud.resources import ResourceStore
 
@@ -111,24 +111,32 @@ class Broker:
         loop.call_soon_threadsafe(self.open)
 
     def _recover(self, db: sqlite3.Connection) -> tuple[dict[str, int], list[journal.Consumer], int]:
-        """A resource is entered in the journal before the store and leaves it after: the store is right."""
-        topics, consumers, _ = journal.everything(db)
+        """A resource is entered in the journal before the store and leaves it after: the store is right.
+
+        Without a journal (somebody deleted it) topics and subscriptions are there, but empty, and snapshots are not.
+        """
+        topics, known, _ = journal.everything(db)
         kept = {resource.name for resource in self.store.all("", v1.Topic, descendants=True)}
         for name in topics.keys() - kept:
-            journal.remove_topic(db, topics[name])
-        subscriptions = self.store.all("", v1.Subscription, descendants=True)
-        snapshots = self.store.all("", v1.Snapshot, descendants=True)
-        for resource in (*subscriptions, *snapshots):
-            if resource.topic not in kept and resource.topic != names.DELETED_TOPIC:
-                self.store.modify(resource.name, type(resource), _lose_topic)
-        used = {resource.name for resource in (*subscriptions, *snapshots)}
-        for consumer in consumers:
-            if consumer.name not in used:
-                journal.remove_consumer(db, consumer.id, sweep=True)
-        for resource in subscriptions:
-            if resource.detached:
-                known = [consumer.id for consumer in consumers if consumer.name == resource.name]
-                journal.clear(db, known[0])
+            journal.remove_topic(db, topics.pop(name))
+        for name in kept - topics.keys():
+            topics[name] = journal.add_topic(db, name)
+        consumers = {consumer.name: consumer.id for consumer in known}
+        for type in (v1.Subscription, v1.Snapshot):
+            for resource in self.store.all("", type, descendants=True):
+                id = consumers.pop(resource.name, None)
+                if id is None and type is v1.Snapshot:
+                    self.store.delete(resource.name, type)
+                    continue
+                if id is None:
+                    now = time.time_ns() // 1000
+                    journal.add_consumer(db, resource.name, topics.get(resource.topic, 0), now)
+                elif type is v1.Subscription and resource.detached:
+                    journal.clear(db, id)
+                if resource.topic not in kept and resource.topic != names.DELETED_TOPIC:
+                    self.store.modify(resource.name, type, _lose_topic)
+        for id in consumers.values():
+            journal.remove_consumer(db, id, sweep=True)
         return journal.everything(db)
 
     def stop(self) -> None:

@@ -49,6 +49,9 @@ _UNWANTED = """NOT EXISTS (
     WHERE consumers.topic = messages.topic AND backlog.acked IN (0, 1) AND backlog.message = messages.id
 )"""
 
+_VACUUM_PAGES = 20_000
+"""Unused pages of the file that are given back to the disk at a time."""
+
 _LOAD = """
 SELECT messages.id, attempts, body FROM (
     SELECT message, attempts, sum(size) OVER (ORDER BY message) - size AS before
@@ -275,7 +278,7 @@ def seek_snapshot(
 def expire(
     db: sqlite3.Connection, consumers: Iterable[tuple[int, int]], topics: Iterable[tuple[int, int, bool]]
 ) -> None:
-    """Delete what is past its retention.
+    """Delete what is past its retention, and give unused space back to the disk.
 
     Args:
         db: The database.
@@ -291,6 +294,7 @@ def expire(
         # Elsewhere messages go with their last acknowledgement: nothing to look for unless some expired just now.
         if keeps or expired:
             db.execute(f"DELETE FROM messages WHERE topic = ? AND id < ? AND {_UNWANTED}", (topic, before))
+    db.execute(f"PRAGMA incremental_vacuum({_VACUUM_PAGES})").fetchall()
 
 
 def touch(db: sqlite3.Connection, consumers: Iterable[int], now: int) -> None:

@@ -20,7 +20,7 @@ import httpx
 from localcloud.catalog import Package
 from localcloud.errors import CloudError
 from localcloud.pubsub.backlog import Backlog, Delivery
-from localcloud.pubsub.queue import Holder
+from localcloud.pubsub.leases import Holder
 from localcloud.pubsub.tokens import Signer
 
 v1 = Package("google.pubsub.v1")

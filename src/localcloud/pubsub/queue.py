@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from dataclasses import dataclass, field
-from enum import Enum
+
+from localcloud.pubsub.leases import Answer, Effects, Holder, Item, Lease, Rules
 
 WINDOW = 1000
 """Messages that are held in memory ahead of delivery, at most."""
@@ -18,90 +18,6 @@ BATCH_BYTES = 15 << 18
 """Bytes in a batch, at most (one message is given however large): gRPC clients take 4 MiB unless told otherwise."""
 HELD = 50_000
 """Ids of messages that wait in memory for their ordering key or their back-off, at most."""
-
-
-class Item:
-    """A message that is not leased: its content is dropped when it has to wait for long.
-
-    Args:
-        id: The message id, increasing with time.
-        key: The ordering key, empty where order does not matter.
-        size: Bytes of the content.
-        body: The serialized PubsubMessage; None has to be read again.
-        attempts: How often it was delivered so far.
-    """
-
-    __slots__ = ("attempts", "body", "due", "gone", "id", "key", "size")
-
-    def __init__(self, id: int, key: str, size: int, body: bytes | None, attempts: int = 0) -> None:
-        self.id = id
-        self.key = key
-        self.size = size
-        self.body = body
-        self.attempts = attempts
-        self.due = 0.0
-        self.gone = False
-
-
-class Holder:
-    """Whoever messages are leased to: an open stream, one pull, or the pusher.
-
-    Args:
-        pipelines: Whether a message may follow an unacknowledged one of the same ordering key.
-    """
-
-    def __init__(self, *, pipelines: bool = True) -> None:
-        self.pipelines = pipelines
-        self.messages = 0
-        self.bytes = 0
-
-
-class Lease:
-    """A message handed out, until its deadline or an answer."""
-
-    __slots__ = ("acked", "deadline", "holder", "item", "serial")
-
-    def __init__(self, item: Item, serial: int, deadline: float, holder: Holder) -> None:
-        self.item = item
-        self.serial = serial
-        self.deadline = deadline
-        self.holder: Holder | None = holder
-        self.acked = False
-
-
-@dataclass(frozen=True)
-class Rules:
-    """The settings of a subscription that decide about delivery (durations in seconds)."""
-
-    ordered: bool = False
-    exactly_once: bool = False
-    backoff: tuple[float, float] | None = None
-    """(minimum, maximum) of a retry policy."""
-    max_attempts: int = 0
-    """After so many failed deliveries a message is dead; 0 for never."""
-
-
-class Answer(Enum):
-    """What became of an acknowledgement or a change of deadline."""
-
-    DONE = "done"
-    INVALID = "PERMANENT_FAILURE_INVALID_ACK_ID"
-    UNORDERED = "TRANSIENT_FAILURE_UNORDERED_ACK_ID"
-
-
-@dataclass
-class Effects:
-    """What has to be made durable."""
-
-    settled: list[int] = field(default_factory=list)
-    """Ids of messages that are acknowledged."""
-    dead: list[Item] = field(default_factory=list)
-    """Messages that failed max_attempts times."""
-    failed: list[Item] = field(default_factory=list)
-    """Messages whose count of attempts is to be kept (only where it matters)."""
-
-    def __bool__(self) -> bool:
-        return bool(self.settled or self.dead or self.failed)
 
 
 class _Key:
@@ -137,7 +53,7 @@ class Queue:
     def reset(self) -> None:
         """Forget everything: what is on disk is to be read from its beginning."""
         for lease in getattr(self, "_leases", {}).values():
-            _let_go(lease)
+            lease.let_go()
         self.cursor = 0
         self.epoch += 1
         self.unread = True
@@ -303,7 +219,7 @@ class Queue:
         if self.rules.exactly_once and next(iter(key.leased)) != message:
             return Answer.UNORDERED
         lease.acked = True
-        _let_go(lease)
+        lease.let_go()
         while key.leased and (first := next(iter(key.leased.values()))).acked:
             self._unlease(first)
             self.effects.settled.append(first.item.id)
@@ -369,7 +285,7 @@ class Queue:
 
     def _unlease(self, lease: Lease) -> None:
         del self._leases[lease.item.id]
-        _let_go(lease)
+        lease.let_go()
         key = self._key_of(lease.item)
         if key is not None:
             key.leased.pop(lease.item.id, None)
@@ -435,10 +351,3 @@ class Queue:
 
     def _key_of(self, item: Item) -> _Key | None:
         return self._keys.get(item.key) if self.rules.ordered and item.key else None
-
-
-def _let_go(lease: Lease) -> None:
-    if lease.holder is not None:
-        lease.holder.messages -= 1
-        lease.holder.bytes -= lease.item.size
-        lease.holder = None

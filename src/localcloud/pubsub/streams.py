@@ -14,7 +14,7 @@ from localcloud.errors import CloudError, InvalidArgument
 from localcloud.pubsub import settings
 from localcloud.pubsub.backlog import Backlog, Delivery
 from localcloud.pubsub.broker import Broker
-from localcloud.pubsub.queue import Answer, Holder
+from localcloud.pubsub.leases import Answer, Holder
 
 v1 = Package("google.pubsub.v1")
 

@@ -13,7 +13,7 @@ from localcloud.errors import FailedPrecondition
 from localcloud.pubsub import names, settings, snapshots, streams, subscriptions
 from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.broker import Broker
-from localcloud.pubsub.queue import Answer, Holder
+from localcloud.pubsub.leases import Answer, Holder
 from localcloud.service import Call
 
 v1 = Package("google.pubsub.v1")

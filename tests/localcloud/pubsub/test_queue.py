@@ -9,7 +9,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from localcloud.pubsub.queue import WINDOW, Answer, Holder, Item, Queue, Rules
+from localcloud.pubsub.leases import Answer, Holder, Item, Rules
+from localcloud.pubsub.queue import WINDOW, Queue
 
 KEYS = ("", "a", "b")
 BIG = 1 << 40

@@ -156,3 +156,19 @@ def test_ids_go_on_when_the_clock_goes_back(run: Callable[[Work], None], monkeyp
     for _ in range(3):
         run(work)
     assert seen == sorted(set(seen))
+
+
+def test_without_its_journal_it_starts_empty(run: Callable[[Work], None], tmp_path: Path) -> None:
+    async def fill(broker: Broker, publisher: Publisher, subscriber: Subscriber) -> None:
+        await publish(publisher, b"a")
+        await subscriber.create_snapshot(v1.CreateSnapshotRequest(name=SNAPSHOT, subscription=SUBSCRIPTION))
+
+    async def look(broker: Broker, publisher: Publisher, subscriber: Subscriber) -> None:
+        await publish(publisher, b"b")
+        assert [entry.message.data for entry in await pull(subscriber)] == [b"b"]
+        assert not (await subscriber.list_snapshots(v1.ListSnapshotsRequest(project="projects/p"))).snapshots
+
+    run(fill)
+    for file in (tmp_path / "pubsub").glob("messages.sqlite*"):
+        file.unlink()
+    run(look)
