@@ -198,9 +198,7 @@ def _dynamic(operator: str, argument: Argument) -> Callable[[Any], bool]:
         if order is None or value is None:
             return False
         if isinstance(value, bool):
-            return argument.text.lower() in ("true", "false") and order(
-                value, argument.text.lower() == "true"
-            )
+            return argument.text.lower() in ("true", "false") and order(value, argument.text.lower() == "true")
         return number is not None and isinstance(value, (int, float)) and order(value, number)
 
     return test
@@ -225,11 +223,7 @@ def _nanoseconds(kind: str, text: str, name: str) -> int:
             return int(duration.seconds * 1_000_000_000 + duration.nanos)
         return timestamp_nanoseconds(text)
     except ValueError:
-        wanted = (
-            'a duration such as "20s"'
-            if kind.endswith("Duration")
-            else 'a time such as "2024-05-01T12:00:00Z"'
-        )
+        wanted = 'a duration such as "20s"' if kind.endswith("Duration") else 'a time such as "2024-05-01T12:00:00Z"'
         raise InvalidArgument(f"{name} wants {wanted}, not `{text}`") from None
 
 

@@ -47,9 +47,7 @@ class Path:
                 here, pending_map = self.leaf.message_type, None
                 continue
             if here is None:
-                raise InvalidArgument(
-                    f"Field `{self.text}`: nothing lies below a plain value (at `{segment}`)."
-                )
+                raise InvalidArgument(f"Field `{self.text}`: nothing lies below a plain value (at `{segment}`).")
             if here.full_name in (STRUCT, VALUE, LIST_VALUE):
                 self.steps.append(segment)
                 self.leaf = None
@@ -149,9 +147,7 @@ def find_field(descriptor: Descriptor, name: str) -> FieldDescriptor | None:
 
 def is_map(field: FieldDescriptor) -> bool:
     """Whether the field is a map<…>."""
-    return bool(
-        field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry
-    )
+    return bool(field.is_repeated and field.message_type is not None and field.message_type.GetOptions().map_entry)
 
 
 def apply_mask(
@@ -183,8 +179,7 @@ def apply_mask(
             if permitted is not None and not _covers(permitted, path.canonical):
                 if list(path.values(stored)) != list(path.values(given)):
                     raise InvalidArgument(
-                        f"Field `{text}` in update_mask cannot be updated. "
-                        f"Fields that can: {', '.join(permitted)}."
+                        f"Field `{text}` in update_mask cannot be updated. Fields that can: {', '.join(permitted)}."
                     )
                 continue
             _copy(stored, given, path.steps)

@@ -79,9 +79,7 @@ class _Parser:
 
     def error(self, problem: str, at: int | None = None) -> InvalidArgument:
         place = self.at if at is None else at
-        return InvalidArgument(
-            f"Invalid filter: {problem} at column {place + 1}:\n  {self.text}\n  {' ' * place}^"
-        )
+        return InvalidArgument(f"Invalid filter: {problem} at column {place + 1}:\n  {self.text}\n  {' ' * place}^")
 
     def space(self) -> None:
         found = _SPACE.match(self.text, self.at)

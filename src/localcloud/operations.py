@@ -117,9 +117,7 @@ class Operations:
         """
         operation = self._store.create((new := self._new(parent, metadata)).name, new)
         call = CURRENT_CALL.get(None)
-        handle = OperationHandle(
-            operation.name, lambda message: self._report(operation.name, message, call), call
-        )
+        handle = OperationHandle(operation.name, lambda message: self._report(operation.name, message, call), call)
         thread = threading.Thread(
             target=self._run,
             args=(handle, work),
@@ -163,17 +161,13 @@ class Operations:
             page_token=request.page_token,
             descendants=True,
         )
-        return operations_pb2.ListOperationsResponse(
-            operations=page.items, next_page_token=page.next_page_token
-        )
+        return operations_pb2.ListOperationsResponse(operations=page.items, next_page_token=page.next_page_token)
 
     def delete_operation(self, request: Any) -> Empty:
         """Forget a finished operation."""
         operation = self._get(request.name)
         if not operation.done:
-            raise FailedPrecondition(
-                f"Operation `{request.name}` is still running: cancel it before deleting it."
-            )
+            raise FailedPrecondition(f"Operation `{request.name}` is still running: cancel it before deleting it.")
         self._store.delete(operation.name, operations_pb2.Operation)
         return Empty()
 

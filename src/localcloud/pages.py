@@ -52,8 +52,7 @@ class Order:
             words = part.split()
             if not words or len(words) > 2 or (len(words) == 2 and words[1].lower() not in ("asc", "desc")):
                 raise InvalidArgument(
-                    f"Invalid order_by `{text}` at `{part.strip()}`: "
-                    "write `field` or `field desc`, joined by commas."
+                    f"Invalid order_by `{text}` at `{part.strip()}`: write `field` or `field desc`, joined by commas."
                 )
             try:
                 path = Path(descriptor, split_path(words[0]))
@@ -136,13 +135,10 @@ def decode_token(token: str, arguments: Iterable[str], length: int) -> Place:
     except (ValueError, TypeError):
         usable = False
     if not usable:
-        raise InvalidArgument(
-            "page_token is not valid: pass the next_page_token of the page before, unchanged."
-        )
+        raise InvalidArgument("page_token is not valid: pass the next_page_token of the page before, unchanged.")
     if digest != _digest(arguments):
         raise InvalidArgument(
-            "page_token belongs to a list with other arguments: "
-            "parent, filter and order_by must stay the same."
+            "page_token belongs to a list with other arguments: parent, filter and order_by must stay the same."
         )
     return list(place)
 

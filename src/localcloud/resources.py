@@ -209,9 +209,7 @@ class ResourceStore:
     ) -> Sequence[Any]:
         """Every resource that list() would page through, in order of creation."""
         matches = compile_filter(filter, type.DESCRIPTOR)
-        return [
-            message for _, message in self._below(parent, type, collection, descendants) if matches(message)
-        ]
+        return [message for _, message in self._below(parent, type, collection, descendants) if matches(message)]
 
     def _below(self, parent: str, type: Any, collection: str, descendants: bool) -> Iterator[tuple[int, Any]]:
         query = "SELECT sequence, message FROM resources WHERE type = ?"

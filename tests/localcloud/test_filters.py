@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from google.api.metric_pb2 import MetricDescriptor
 from google.cloud import aiplatform_v1
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcloud.errors import InvalidArgument
@@ -144,6 +144,7 @@ def test_repeated_messages_and_numbers() -> None:
     assert compile_filter("labels.value_type=BOOL", MetricDescriptor.DESCRIPTOR)(descriptor)
 
 
+@settings(deadline=None)
 @given(st.text(max_size=40))
 def test_any_text_either_parses_or_is_refused_with_a_place(text: str) -> None:
     try:
@@ -156,6 +157,7 @@ def test_any_text_either_parses_or_is_refused_with_a_place(text: str) -> None:
     assert "column" in problem
 
 
+@settings(deadline=None)
 @given(st.text(max_size=20), st.text(max_size=20))
 def test_a_quoted_string_is_taken_as_it_is(stored: str, wanted: str) -> None:
     quoted = wanted.replace("\\", "\\\\").replace('"', '\\"').replace("*", "\\*")
@@ -164,12 +166,11 @@ def test_a_quoted_string_is_taken_as_it_is(stored: str, wanted: str) -> None:
     assert test(Job(display_name=stored)) is (stored == wanted)
 
 
+@settings(deadline=None)
 @given(
     st.recursive(
         st.sampled_from(["labels.a=1", "labels.b=1", "labels.c=1"]).map(lambda text: ("leaf", text)),
-        lambda inner: (
-            st.tuples(st.sampled_from(["AND", "OR"]), inner, inner) | st.tuples(st.just("NOT"), inner)
-        ),
+        lambda inner: st.tuples(st.sampled_from(["AND", "OR"]), inner, inner) | st.tuples(st.just("NOT"), inner),
         max_leaves=8,
     ),
     st.sets(st.sampled_from("abc")),

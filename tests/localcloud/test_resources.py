@@ -221,6 +221,7 @@ def test_struct_fields_in_masks(store: ResourceStore) -> None:
     assert "a" not in store.update(Context(name=name), ["metadata.a"]).metadata
 
 
+@settings(deadline=None)
 @given(
     old=st.dictionaries(st.sampled_from("abcd"), words),
     new=st.dictionaries(st.sampled_from("abcd"), words),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcloud.values import fill, to_python
@@ -19,6 +19,7 @@ content = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(content)
 def test_there_and_back(given_content: object) -> None:
     value = Value()
