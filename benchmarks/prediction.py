@@ -1,6 +1,7 @@
 """The prediction container beside MLServer, a plain FastAPI handler and the bare model, in one run.
 
-`python benchmarks/prediction.py`. The contenders are up together and take turns; ratios are within a round.
+`python benchmarks/prediction.py`. The contenders are up together and take turns; ratios are within a round. On a
+machine that does other work, processor time a request says more than requests a second.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 HERE = Path(__file__).parent / "prediction"
 CLIENTS = (1, 8, 64)
 SIZES = (1, 100)
@@ -38,11 +41,17 @@ ours sets it by itself."""
 
 @dataclass(frozen=True)
 class Contender:
-    """A server that is up: its name, where it predicts, and which of the prepared bodies it takes."""
+    """A server that is up: its name, first process, where it predicts, which of the prepared bodies it takes."""
 
     name: str
+    process: psutil.Process
     url: str
     body: str = "{size}.json"
+
+    def processor_seconds(self) -> float:
+        """What its processes have used of the processors so far."""
+        times = [one.cpu_times() for one in (self.process, *self.process.children(recursive=True))]
+        return sum(one.user + one.system for one in times)
 
 
 @dataclass(frozen=True)
@@ -57,8 +66,12 @@ class Cell:
         """Requests a second, one a round."""
         return [one[name]["requests"] / one[name]["seconds"] for one in self.rounds]
 
+    def processor(self, name: str) -> list[float]:
+        """Processor milliseconds a request, one a round."""
+        return [one[name]["processor"] / one[name]["requests"] * 1000 for one in self.rounds]
+
     def ratio(self, name: str) -> list[float]:
-        """Our requests for each one of the contender's, one a round."""
+        """Our requests a second for each one of the contender's, one a round."""
         return [ours / theirs for ours, theirs in zip(self.rate(OURS), self.rate(name), strict=True)]
 
 
@@ -73,6 +86,7 @@ def run(seconds: float = 1.5, rounds: int = 3, *, others: bool = True) -> list[C
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-prediction-")))
         _python(sys.executable, HERE / "model.py", folder)
+        bare = stack.enter_context(_bare_loop(folder))
         contenders = [stack.enter_context(_ours(folder))]
         other = _environment() if others else None
         if other is not None:
@@ -89,7 +103,7 @@ def run(seconds: float = 1.5, rounds: int = 3, *, others: bool = True) -> list[C
                     Cell(
                         clients,
                         size,
-                        [_round(contenders, folder, size, clients, seconds) for _ in range(rounds)],
+                        [_round(bare, contenders, folder, size, clients, seconds) for _ in range(rounds)],
                     )
                 )
                 _print(cells[-1])
@@ -97,9 +111,12 @@ def run(seconds: float = 1.5, rounds: int = 3, *, others: bool = True) -> list[C
 
 
 def _round(
-    contenders: list[Contender], folder: Path, size: int, clients: int, seconds: float
+    bare: subprocess.Popen[str], contenders: list[Contender], folder: Path, size: int, clients: int, seconds: float
 ) -> dict[str, dict[str, float]]:
-    found = {BARE: _python(sys.executable, HERE / "bare_loop.py", folder, size, seconds)}
+    assert bare.stdin is not None
+    assert bare.stdout is not None
+    print(size, seconds, file=bare.stdin, flush=True)
+    found = {BARE: json.loads(bare.stdout.readline())}
     for contender in contenders:
         found[contender.name] = _load(contender, folder, size, clients, seconds)
     return found
@@ -108,7 +125,9 @@ def _round(
 def _load(contender: Contender, folder: Path, size: int, clients: int, seconds: float) -> dict[str, float]:
     body = folder / contender.body.format(size=size)
     arguments = (contender.url, body, "--clients", clients, "--seconds", seconds)
-    return _python(sys.executable, HERE / "client.py", *arguments)
+    before = contender.processor_seconds()
+    found: dict[str, float] = _python(sys.executable, HERE / "client.py", *arguments)
+    return {**found, "processor": contender.processor_seconds() - before}
 
 
 def _python(*command: object) -> Any:
@@ -128,15 +147,25 @@ def _python(*command: object) -> Any:
 def _print(cell: Cell) -> None:
     instances = "1 instance" if cell.size == 1 else f"{cell.size} instances"
     print(f"\n{cell.clients} clients, {instances} a request", flush=True)
-    print(f"  {'':24}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}   ours / it (spread)")
+    print(f"  {'':24}{'requests/s':>12}{'p50 ms':>10}{'p99 ms':>10}{'cpu ms':>8}   ours / it (spread)")
     for name in cell.rounds[0]:
         p50, p99 = (statistics.median(one[name][key] for one in cell.rounds) for key in ("p50", "p99"))
-        ratio = cell.ratio(name)
+        ratio, processor = cell.ratio(name), statistics.median(cell.processor(name))
         beside = "" if name == OURS else f"{statistics.median(ratio):.2f} ({min(ratio):.2f} to {max(ratio):.2f})"
         print(
-            f"  {name:24}{statistics.median(cell.rate(name)):12.0f}{p50:10.2f}{p99:10.2f}   {beside}",
+            f"  {name:24}{statistics.median(cell.rate(name)):12.0f}{p50:10.2f}{p99:10.2f}{processor:8.2f}   {beside}",
             flush=True,
         )
+
+
+@contextmanager
+def _bare_loop(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, str(HERE / "bare_loop.py"), str(folder)]
+    environment = {**os.environ, **THREADS}
+    with subprocess.Popen(
+        command, env=environment, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        yield process  # leaving closes stdin, which ends it
 
 
 @contextmanager
@@ -149,8 +178,8 @@ def _ours(folder: Path) -> Iterator[Contender]:
         "WEB_CONCURRENCY": str(WORKERS),
     }
     url = f"http://127.0.0.1:{port}"
-    with _server([sys.executable, "-m", "accelerator.prediction"], environment, f"{url}/health"):
-        yield Contender(OURS, f"{url}/predict")
+    with _server([sys.executable, "-m", "accelerator.prediction"], environment, f"{url}/health") as process:
+        yield Contender(OURS, process, f"{url}/predict")
 
 
 @contextmanager
@@ -159,8 +188,8 @@ def _fastapi(python: str, folder: Path) -> Iterator[Contender]:
     command = [python, "-m", "uvicorn", "--app-dir", str(HERE), "--port", str(port), "--no-access-log"]
     command += ["--workers", str(WORKERS), "fastapi_handler:app"]
     url = f"http://127.0.0.1:{port}"
-    with _server(command, {"MODEL_FILE": str(folder / "model.joblib")}, f"{url}/health"):
-        yield Contender("FastAPI", f"{url}/predict")
+    with _server(command, {"MODEL_FILE": str(folder / "model.joblib")}, f"{url}/health") as process:
+        yield Contender("FastAPI", process, f"{url}/predict")
 
 
 @contextmanager
@@ -179,12 +208,14 @@ def _mlserver(python: str, folder: Path, *, batching: bool) -> Iterator[Contende
     }
     (home / "model-settings.json").write_text(json.dumps(model))
     url = f"http://127.0.0.1:{ports[0]}/v2/models/late"
-    with _server([str(Path(python).parent / "mlserver"), "start", str(home)], {}, f"{url}/ready"):
-        yield Contender("MLServer, batching" if batching else "MLServer", f"{url}/infer", "{size}.mlserver.json")
+    with _server([str(Path(python).parent / "mlserver"), "start", str(home)], {}, f"{url}/ready") as process:
+        yield Contender(
+            "MLServer, batching" if batching else "MLServer", process, f"{url}/infer", "{size}.mlserver.json"
+        )
 
 
 @contextmanager
-def _server(command: list[str], environment: Mapping[str, str], ready: str) -> Iterator[None]:
+def _server(command: list[str], environment: Mapping[str, str], ready: str) -> Iterator[psutil.Process]:
     """A server process in a group of its own, from ready to gone."""
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
@@ -198,7 +229,7 @@ def _server(command: list[str], environment: Mapping[str, str], ready: str) -> I
             if not _wait(process, ready):
                 output.seek(0)
                 raise SystemExit(f"{' '.join(command)} did not get ready:\n{output.read()[-2000:]}")
-            yield
+            yield psutil.Process(process.pid)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
@@ -255,4 +286,5 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--alone", action="store_true", help="without MLServer and FastAPI")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the servers are ended in every case
     run(given.seconds, given.rounds, others=not given.alone)

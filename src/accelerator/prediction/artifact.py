@@ -171,7 +171,9 @@ def _load_file(path: Path) -> Any:
     if path.suffix == ".bst":
         import xgboost
 
-        return xgboost.Booster(model_file=str(path))
+        booster = xgboost.Booster()
+        booster.load_model(bytearray(path.read_bytes()))  # by name it would warn of the suffix, which is Vertex AI's
+        return booster
     import joblib
 
     return joblib.load(path)
