@@ -6,6 +6,7 @@ import datetime
 import queue
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -310,3 +311,14 @@ def test_a_stream_ends_with_its_subscription(subscriber: Any, subscribe: Subscri
     subscriber.delete_subscription(subscription=name)
     with pytest.raises(exceptions.NotFound, match=r"Resource not found \(resource=sub-"):
         stream.result(timeout=30)
+
+
+def test_the_example_of_the_documentation_runs(cloud: Any, project: str, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parents[3] / "docs" / "pubsub.md").read_text()
+    code = text.partition("```python\n")[2].partition("```")[0].replace("my-project", project)
+    names: dict[str, Any] = {}
+    exec(compile(code, "docs/pubsub.md", "exec"), names)
+    names["publisher"].stop()
+    names["subscriber"].close()
+    names["publisher"].transport.close()
+    assert capsys.readouterr().out == "b'landed' UA\n"
