@@ -26,6 +26,9 @@ def main(argv: Sequence[str]) -> int:
     if list(argv) in (["--help"], ["-h"]):
         print(arguments.USAGE, end="")
         return 0
+    # OpenMP's threads wait asleep: waiting in a spin makes a fit many times slower wherever other processes want
+    # the same cores. It is read when a library that uses OpenMP is loaded, which nothing has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         run(argv, os.environ)
     except Stopped:
