@@ -46,29 +46,19 @@ def changes(
         if after is None:
             raise refuse(f"Field {dotted} is missing in new schema")
         if after["type"] != before["type"]:
-            raise refuse(
-                f"Field {dotted} has changed type from {before['type']} to {after['type']}"
-            )
+            raise refuse(f"Field {dotted} has changed type from {before['type']} to {after['type']}")
         if after["mode"] != before["mode"]:
             if (before["mode"], after["mode"]) != ("REQUIRED", "NULLABLE"):
-                raise refuse(
-                    f"Field {dotted} has changed mode from {before['mode']} to {after['mode']}"
-                )
+                raise refuse(f"Field {dotted} has changed mode from {before['mode']} to {after['mode']}")
             if not path:
                 answer.append(f"ALTER COLUMN {quote(before['name'])} DROP NOT NULL")
         if before["type"] == "RECORD":
-            step = (
-                (before["name"], "element")
-                if before["mode"] == "REPEATED"
-                else (before["name"],)
-            )
+            step = (before["name"], "element") if before["mode"] == "REPEATED" else (before["name"],)
             answer += changes(table, before["fields"], after["fields"], (*path, *step))
     for added in wanted.values():
         if added["mode"] == "REQUIRED":
             dotted = ".".join((*path, added["name"]))
-            raise refuse(
-                f"Cannot add required fields to an existing schema. (field: {dotted})"
-            )
+            raise refuse(f"Cannot add required fields to an existing schema. (field: {dotted})")
         column = ".".join(quote(part) for part in (*path, added["name"]))
         answer.append(f"ADD COLUMN {column} {type_of(added).duckdb}")
     return answer
@@ -101,16 +91,8 @@ def merged(
                     "mode": "NULLABLE" if item["mode"] == "REQUIRED" else item["mode"],
                 }
             )
-        elif (
-            before["mode"] == "REQUIRED"
-            and item["mode"] == "NULLABLE"
-            and "ALLOW_FIELD_RELAXATION" in options
-        ):
+        elif before["mode"] == "REQUIRED" and item["mode"] == "NULLABLE" and "ALLOW_FIELD_RELAXATION" in options:
             before["mode"] = "NULLABLE"  # type: ignore[index]
-        if (
-            before is not None
-            and before["type"] == "RECORD"
-            and item["type"] == "RECORD"
-        ):
+        if before is not None and before["type"] == "RECORD" and item["type"] == "RECORD":
             before["fields"] = merged(table, before["fields"], item["fields"], options)  # type: ignore[index]
     return answer

@@ -28,9 +28,7 @@ def modifiers(nodes: list[exp.Expr]) -> dict[str, Any]:
     plain: list[exp.Expr] = []
     for node in nodes:
         inner = node
-        while isinstance(
-            inner, (exp.Limit, exp.Order, exp.IgnoreNulls, exp.RespectNulls, exp.HavingMax, exp.Distinct)
-        ):
+        while isinstance(inner, (exp.Limit, exp.Order, exp.IgnoreNulls, exp.RespectNulls, exp.HavingMax, exp.Distinct)):
             if isinstance(inner, exp.Limit):
                 found["limit"] = inner.expression
             elif isinstance(inner, exp.Order):
@@ -148,9 +146,7 @@ def _window(node: exp.Expr, scope: Scope, plain: bool) -> str:
         keys = [scope_analyze(item, scope) for item in partition]
         for key, item in zip(keys, partition, strict=True):
             if key.type.element is not None or key.type.kind in ("STRUCT", "JSON", "GEOGRAPHY"):
-                raise scope.statement.error(
-                    f"Partitioning by expressions of type {key.type} is not allowed", item
-                )
+                raise scope.statement.error(f"Partitioning by expressions of type {key.type} is not allowed", item)
         parts.append(f"PARTITION BY {', '.join(key.sql for key in keys)}")
     ranged = spec is not None and str(spec.args.get("kind")).upper() == "RANGE"
     if order is not None:
@@ -413,5 +409,3 @@ def _percentile(agg: Aggregation) -> Expr:
     name = "quantile_cont" if answer == FLOAT64 and agg.call.name == "PERCENTILE_CONT" else "quantile_disc"
     point_sql = re.sub(r"::BIGINT$", "", point.sql)
     return Expr(f"{name}({value.sql}, {point_sql}){agg.over()}", answer)
-
-

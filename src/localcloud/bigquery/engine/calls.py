@@ -24,9 +24,7 @@ SIGNATURES: dict[str, list[Signature]] = {}
 
 _WEEKDAYS = {
     day: number
-    for number, day in enumerate(
-        ("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"), 1
-    )
+    for number, day in enumerate(("MONDAY", "TUESDAY", "WEDNESDAY", "THURSDAY", "FRIDAY", "SATURDAY", "SUNDAY"), 1)
 }
 
 
@@ -212,7 +210,7 @@ def _fit(signature: Signature, arguments: Sequence[Expr]) -> tuple[list[Type], T
         return None
     any_type: Type | None = None
     generic = [
-        a if w == "T" else Expr("", a.type.element)
+        a if w == "T" or a.type.element is None else Expr("", a.type.element)
         for w, a in zip(wanted, arguments, strict=True)
         if w == "T" or (w == "ARRAY<T>" and a.type.element is not None)
     ]

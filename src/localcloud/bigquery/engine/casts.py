@@ -106,5 +106,3 @@ def _struct(expr: Expr, target: Type) -> Expr | None:
         parts.append(f"{quote(to_name)} := {inner.sql}")
     packed = f"struct_pack({', '.join(parts)})"
     return Expr(f"CASE WHEN {expr.sql} IS NULL THEN NULL ELSE {packed} END", target)
-
-

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlglot import exp
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 from ..database import Transaction
 from ..failures import Duplicate, Invalid, Missing
@@ -69,7 +69,12 @@ def _create(execution: Execution, tree: exp.Create, statement: Statement) -> Res
         raise statement.refuse("CREATE MATERIALIZED VIEW", tree)
     if kind == "FUNCTION" and isinstance(tree.expression, exp.Query):
         raise statement.refuse("CREATE TABLE FUNCTION", tree)
-    creators = {"TABLE": _create_table, "VIEW": _create_view, "SCHEMA": _create_schema, "FUNCTION": _create_function}
+    creators = {
+        "TABLE": _create_table,
+        "VIEW": _create_view,
+        "SCHEMA": _create_schema,
+        "FUNCTION": _create_function,
+    }
     if kind not in creators:
         raise statement.refuse(f"CREATE {kind}", tree)
     if tree.args.get("replace") and tree.args.get("exists"):
@@ -80,9 +85,7 @@ def _create(execution: Execution, tree: exp.Create, statement: Statement) -> Res
 # tables
 
 
-def _create_table(
-    execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]
-) -> Result:
+def _create_table(execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]) -> Result:
     path = _path(tree.this)
     temporary = any(isinstance(p, exp.TemporaryProperty) for p in properties)
     query = _query(execution, tree, statement)
@@ -150,7 +153,8 @@ def _fill(execution: Execution, transaction: Transaction, ref: TableRef, query: 
     if len(columns) != len(query.fields):
         raise Invalid(f"Number of columns in the column definition list does not match the query of {ref}")
     sources = {
-        c["name"].lower(): (f"q.c{i}", type_of(f)) for i, (c, f) in enumerate(zip(columns, query.fields, strict=True), 1)
+        c["name"].lower(): (f"q.c{i}", type_of(f))
+        for i, (c, f) in enumerate(zip(columns, query.fields, strict=True), 1)
     }
     relation_sql = f"{scratch} q" if scratch else f"({query.sql}) q"
     with execution.running(transaction.connection) as connection:
@@ -208,11 +212,18 @@ def _definition(
 
 
 def _create_temporary(
-    execution: Execution, path: list[str], resource: Resource, query: Analysed | None, tree: exp.Create, kind: str
+    execution: Execution,
+    path: list[str],
+    resource: Resource,
+    query: Analysed | None,
+    tree: exp.Create,
+    kind: str,
 ) -> Result:
     session, name = execution.session, path[-1]
     physical = session.temporary_name(name)
-    result = Result(kind, ddl_operation_performed="CREATE", ddl_target_table=TableRef(execution.project, "_SESSION", name))
+    result = Result(
+        kind, ddl_operation_performed="CREATE", ddl_target_table=TableRef(execution.project, "_SESSION", name)
+    )
     if name.lower() in session.temporary:
         if tree.args.get("exists"):
             result.ddl_operation_performed = "SKIP"
@@ -241,15 +252,16 @@ def _create_temporary(
 # views, schemas, functions
 
 
-def _create_view(
-    execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]
-) -> Result:
+def _create_view(execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]) -> Result:
     ref = execution.names().ref(_path(tree.this))
     text = body_text(statement.sql)
     query = execution.analyse(tree.expression, statement.sql)
     if statement.parameters and query.bound:
         raise statement.error("A view cannot use query parameters", tree)
-    resource: Resource = {"view": {"query": text, "useLegacySql": False}, **table_options(properties, statement)}
+    resource: Resource = {
+        "view": {"query": text, "useLegacySql": False},
+        **table_options(properties, statement),
+    }
     if isinstance(tree.this, exp.Schema):
         names = [item.name for item in tree.this.expressions]
         if len(names) != len(query.fields):
@@ -270,9 +282,7 @@ def _create_view(
     return result
 
 
-def _create_schema(
-    execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]
-) -> Result:
+def _create_schema(execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]) -> Result:
     ref = _dataset(tree.this, execution)
     result = Result("CREATE_SCHEMA", ddl_target_dataset=ref, ddl_operation_performed="CREATE")
     resource = {"datasetReference": ref.resource, **dataset_options(properties, statement)}
@@ -512,5 +522,3 @@ def _rename(execution: Execution, transaction: Transaction, ref: TableRef, name:
     transaction.connection.execute(f"ALTER TABLE {ref.duckdb} RENAME TO {new.duckdb_name}")
     transaction.remove("table", ref)
     transaction.put("table", new, moved)
-
-

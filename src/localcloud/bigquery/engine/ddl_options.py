@@ -103,9 +103,7 @@ def _milliseconds(node: exp.Expr, statement: Statement) -> str:
     return str(int(moment.timestamp() * 1000))
 
 
-def table_options(
-    properties: Sequence[exp.Expr], statement: Statement, *, keep_nulls: bool = False
-) -> dict[str, Any]:
+def table_options(properties: Sequence[exp.Expr], statement: Statement, *, keep_nulls: bool = False) -> dict[str, Any]:
     """The Table resource fields of OPTIONS; with `keep_nulls` a NULL option is None, which removes it."""
     answer: dict[str, Any] = {}
     for name, node in _options(properties).items():

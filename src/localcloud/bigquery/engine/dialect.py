@@ -6,13 +6,14 @@ What a tree means is worked out by the analyzer; scripts are cut into statements
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any, ClassVar
 
 from sqlglot import exp
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.parsers.bigquery import BigQueryParser
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from ..failures import InvalidQuery
 
@@ -28,11 +29,9 @@ class _Parser(BigQueryParser):
     FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
         name: BigQueryParser.FUNCTION_PARSERS[name] for name in _KEPT_FUNCTION_PARSERS
     }
-    NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {
-        "CASE": BigQueryParser.NO_PAREN_FUNCTION_PARSERS["CASE"]
-    }
+    NO_PAREN_FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {"CASE": BigQueryParser.NO_PAREN_FUNCTION_PARSERS["CASE"]}
     NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {
-        token: (lambda name: lambda: exp.Anonymous(this=name, expressions=[]))(name)
+        token: partial(exp.Anonymous, this=name)
         for token, name in (
             (TokenType.CURRENT_DATE, "CURRENT_DATE"),
             (TokenType.CURRENT_DATETIME, "CURRENT_DATETIME"),
@@ -45,6 +44,19 @@ class _Parser(BigQueryParser):
         # Past BigQueryParser, which guesses the array's type for other dialects.
         return super(BigQueryParser, self)._parse_unnest(with_alias=with_alias)
 
+    def _parse_cast(self, strict: bool, safe: bool | None = None) -> exp.Expr:
+        # A format keeps the type that is asked for, which SQLGlot's own nodes for parsing do not tell.
+        this = self._parse_assignment()
+        if not self._match(TokenType.ALIAS):
+            self.raise_error("Expected AS")
+        to = self._parse_types(with_collation=True)
+        if to is None:
+            self.raise_error("Expected a type")
+        format_ = None
+        if self._match(TokenType.FORMAT):
+            format_ = self._parse_at_time_zone(self._parse_string())
+        return self.expression((exp.TryCast if safe else exp.Cast)(this=this, to=to, format=format_))
+
     def _parse_column_ops(self, this: exp.Expr | None) -> exp.Expr | None:
         return super(BigQueryParser, self)._parse_column_ops(this)
 
@@ -53,8 +65,9 @@ class GoogleSQL(BigQuery):
     """BigQuery's dialect with functions left as they stand."""
 
     Parser = _Parser
-    FORMAT_MAPPING: ClassVar[dict[str, str]] = {}
-    TIME_MAPPING: ClassVar[dict[str, str]] = {}
+    # Formats stay as they were written too. (SQLGlot declares these as instance attributes.)
+    FORMAT_MAPPING: dict[str, str] = {}  # noqa: RUF012
+    TIME_MAPPING: dict[str, str] = {}  # noqa: RUF012
 
 
 _DIALECT = GoogleSQL()

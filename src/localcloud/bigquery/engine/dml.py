@@ -19,7 +19,7 @@ from ..schema import by_name
 from ..storage import missing, stored
 from ..tables import Resource
 from ..types import FieldSchema, Type, quote, type_of
-from .execution import Execution
+from .execution import Execution, used
 from .expressions import analyze, condition
 from .from_clause import item
 from .query import relation
@@ -97,7 +97,11 @@ def run(execution: Execution, tree: exp.Expr, sql: str) -> Result | None:
 
 
 def _result(kind: str, *, inserted: int = 0, updated: int = 0, deleted: int = 0) -> Result:
-    stats = {"insertedRowCount": str(inserted), "updatedRowCount": str(updated), "deletedRowCount": str(deleted)}
+    stats = {
+        "insertedRowCount": str(inserted),
+        "updatedRowCount": str(updated),
+        "deletedRowCount": str(deleted),
+    }
     return Result(kind, dml_stats=stats)
 
 
@@ -112,7 +116,7 @@ def _touch(execution: Execution, target: Target, transaction: Transaction) -> No
 
 def _count(execution: Execution, transaction: Transaction, sql: str, bound: Mapping[str, Any]) -> int:
     with execution.running(transaction.connection) as connection:
-        row = connection.execute(sql, dict(bound) or None).fetchone()
+        row = connection.execute(sql, used(bound, sql) or None).fetchone()
     return int(row[0]) if row else 0
 
 
@@ -241,7 +245,14 @@ def _update(execution: Execution, tree: exp.Update, statement: Statement) -> Res
     with execution.session.writing() as transaction:
         _start(execution, target, transaction)
         if joined:
-            _once(execution, transaction, f"{target.physical} AS {physical}, {joined}", test, physical, statement)
+            _once(
+                execution,
+                transaction,
+                f"{target.physical} AS {physical}, {joined}",
+                test,
+                physical,
+                statement,
+            )
         count = _count(execution, transaction, update, statement.bound)
         _touch(execution, target, transaction)
     return _result("UPDATE", updated=count)
@@ -295,9 +306,7 @@ def _dotted(node: exp.Expr) -> list[str]:
     return [part.name for part in node.parts] if isinstance(node, exp.Column) else [node.name]
 
 
-def _replaced(
-    current: Expr, field: FieldSchema, path: list[str], node: exp.Expr, target: Target, scope: Scope
-) -> str:
+def _replaced(current: Expr, field: FieldSchema, path: list[str], node: exp.Expr, target: Target, scope: Scope) -> str:
     """A column's new value where only a field within it is assigned."""
     if not path:
         if _is_default(node):
@@ -374,13 +383,18 @@ def _merge(execution: Execution, tree: exp.Merge, statement: Statement) -> Resul
         _start(execution, target, transaction)
         if updates:
             matches = f"{on} AND ({' OR '.join(updates)})"
-            _once(execution, transaction, f"{target.physical} AS {physical}, {using}", matches, physical, statement)
+            _once(
+                execution,
+                transaction,
+                f"{target.physical} AS {physical}, {using}",
+                matches,
+                physical,
+                statement,
+            )
         with execution.running(transaction.connection) as connection:
-            done = [row[0] for row in connection.execute(sql, statement.bound or None).fetchall()]
+            done = [row[0] for row in connection.execute(sql, used(statement.bound, sql) or None).fetchall()]
         _touch(execution, target, transaction)
-    return _result(
-        "MERGE", inserted=done.count("INSERT"), updated=done.count("UPDATE"), deleted=done.count("DELETE")
-    )
+    return _result("MERGE", inserted=done.count("INSERT"), updated=done.count("UPDATE"), deleted=done.count("DELETE"))
 
 
 def _action(when: exp.Expr, target: Target, scope: Scope, source: Source, physical: str) -> str:
@@ -420,12 +434,8 @@ def _merge_insert(then: exp.Insert, target: Target, scope: Scope, source: Source
                 f"Inserted row has wrong column count; Has {len(nodes)}, expected {len(fields)}", then
             )
         values = [
-            default_of(f, scope)
-            if _is_default(n)
-            else assigned(analyze(n, scope), f, target.shown, scope.statement, n)
+            default_of(f, scope) if _is_default(n) else assigned(analyze(n, scope), f, target.shown, scope.statement, n)
             for n, f in zip(nodes, fields, strict=True)
         ]
     columns, extra = _columns(target, fields, scope)
     return f"INSERT ({', '.join(columns)}) VALUES ({', '.join([*values, *extra])})"
-
-

@@ -140,9 +140,7 @@ class Names:
             raise Missing(f"{error.message} was not found in location {location}", location="query") from None
 
     def _source(self, physical: str, resource: Resource) -> Source:
-        columns = [
-            Column(f["name"], Expr(f"{{source}}.{quote(f['name'])}", type_of(f))) for f in fields_of(resource)
-        ]
+        columns = [Column(f["name"], Expr(f"{{source}}.{quote(f['name'])}", type_of(f))) for f in fields_of(resource)]
         if ingestion_time(resource):
             moment = f'{{source}}."{PARTITION_TIME}"'
             columns.append(Column(PARTITION_TIME, Expr(moment, TIMESTAMP), hidden=True))
@@ -156,7 +154,10 @@ class Names:
             raise statement.error(f"View {ref} is nested too deep")
         outer_sql, outer = statement.sql, statement.environment
         query = str(resource["view"]["query"])
-        statement.sql, statement.environment = query, Names(self.tables, ref.project, transaction=self._transaction)
+        statement.sql, statement.environment = (
+            query,
+            Names(self.tables, ref.project, transaction=self._transaction),
+        )
         try:
             return relation(parse(query), Scope(statement))
         except InvalidQuery as error:
@@ -187,7 +188,8 @@ class Names:
                 given = known.get(field["name"].lower())
                 if given is not None and supertype([Expr("", given), Expr("", type_)]) != type_:
                     raise statement.error(
-                        f"Cannot read field '{field['name']}' of type {given} as {type_} Field: {field['name']}", node
+                        f"Cannot read field '{field['name']}' of type {given} as {type_} Field: {field['name']}",
+                        node,
                     )
                 column = quote(field["name"]) if given is not None else "NULL"
                 values.append(f"CAST({column} AS {type_.duckdb}) AS {quote(field['name'])}")

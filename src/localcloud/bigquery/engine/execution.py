@@ -6,6 +6,7 @@ DML and DDL are in `dml.py` and `ddl.py`, scripts in `script.py`.
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ class Execution:
         found = relation(tree, Scope(statement))
         final, fields = finished(found, statement)
         cacheable = statement.cacheable and not any(key.startswith(("v_", "s_")) for key in statement.bound)
-        return Analysed(final, fields, statement.bound, list(statement.referenced), cacheable)
+        return Analysed(final, fields, used(statement.bound, final), list(statement.referenced), cacheable)
 
     def select(self, query: Analysed, destination: Destination | None = None) -> Result:
         """Runs an analysed query."""
@@ -181,9 +182,7 @@ class Execution:
                 )
                 if destination.write_disposition == "WRITE_TRUNCATE" and not partition:
                     self._adopt(query, target, transaction)
-                sources = {
-                    f["name"].lower(): (f"q.c{i}", type_of(f)) for i, f in enumerate(query.fields, 1)
-                }
+                sources = {f["name"].lower(): (f"q.c{i}", type_of(f)) for i, f in enumerate(query.fields, 1)}
                 self.tables.insert(transaction, target, sources, source, partition, bound)
                 if scratch:
                     connection.execute(f"DROP TABLE {scratch}")
@@ -205,6 +204,14 @@ class Execution:
             with contextlib.suppress(BigQueryError):
                 total += self.tables.size(ref)[1]
         return total
+
+
+def used(bound: Mapping[str, Any], sql: str) -> dict[str, Any]:
+    """The bound values that SQL has a place for: some were only looked at (LIMIT, formats)."""
+    if not bound:
+        return {}
+    placed = set(re.findall(r"\$(\w+)", sql))
+    return {name: value for name, value in bound.items() if name in placed}
 
 
 @contextlib.contextmanager
@@ -263,5 +270,3 @@ def _returned(value: Expr, name: str) -> str:
         f"CASE WHEN {value.sql} IS NULL THEN [] WHEN len({value.sql}) <> list_count({value.sql}) "
         f"THEN {failed} ELSE {value.sql} END"
     )
-
-

@@ -54,7 +54,8 @@ def analyze(node: exp.Expr, scope: Scope) -> Expr:
     handler = _HANDLERS.get(type(node))
     if handler is None:
         raise scope.statement.refuse(f"The expression {node.key.upper()}", node)
-    return handler(node, scope)
+    answer = handler(node, scope)
+    return Expr(f"(NOT {answer.sql})", BOOL) if node.args.get("negate") else answer
 
 
 def condition(node: exp.Expr, scope: Scope, clause: str) -> str:
@@ -186,7 +187,7 @@ def _interval_span(node: exp.Expr, unit: exp.IntervalSpan, scope: Scope) -> Expr
     match = re.fullmatch(pattern + r"\s*", str(value.this))
     if match is None:
         raise scope.statement.error(f"Invalid INTERVAL value '{value.this}'", node)
-    got = {k: v for k, v in match.groupdict().items()}
+    got = match.groupdict()
 
     def signed(*names_: str, scale: tuple[float, ...]) -> int:
         leading = next((got[n] for n in names_ if n in got), "0")
@@ -202,7 +203,7 @@ def _interval_span(node: exp.Expr, unit: exp.IntervalSpan, scope: Scope) -> Expr
 def _parameter(node: exp.Expr, scope: Scope) -> Expr:
     if isinstance(node.this, exp.Parameter):
         return _system_variable(node, scope)
-    return _bound(node.name, f"@{node.name}", node, scope)
+    return _bound(node.name, f"'{node.name}'", node, scope)
 
 
 def _placeholder(node: exp.Expr, scope: Scope) -> Expr:
@@ -213,8 +214,7 @@ def _placeholder(node: exp.Expr, scope: Scope) -> Expr:
 def _bound(name: str, shown: str, node: exp.Expr, scope: Scope) -> Expr:
     found = scope.statement.parameters.get(name.lower())
     if found is None:
-        raise scope.statement.error(f"Query parameter {shown} not found".replace("@", "'", 1)
-                                    + ("'" if shown.startswith("@") else ""), node)  # fmt: skip
+        raise scope.statement.error(f"Query parameter {shown} not found", node)
     return bind(scope.statement, f"p_{name.lower()}", *found)
 
 
@@ -386,9 +386,7 @@ def _comparison(symbol: str) -> Callable[[exp.Expr, Scope], Expr]:
 
 def _logic(symbol: str) -> Callable[[exp.Expr, Scope], Expr]:
     def handle(node: exp.Expr, scope: Scope) -> Expr:
-        parts = [
-            condition(part, scope, f"Operand of {symbol}") for part in (node.this, node.expression)
-        ]
+        parts = [condition(part, scope, f"Operand of {symbol}") for part in (node.this, node.expression)]
         return Expr(f"({parts[0]} {symbol} {parts[1]})", BOOL)
 
     return handle
@@ -589,22 +587,27 @@ def _cast(node: exp.Expr, scope: Scope) -> Expr:
         answer = _typed_struct(inner, target, scope)
     elif isinstance(inner, exp.Array) and target.element is not None and not safe:
         items = [analyze(item, scope) for item in inner.expressions]
-        for item in items:
-            if not coercible(item, target.element):
-                raise scope.statement.error(f"Array element type {item.type} does not coerce to {target.element}", node)
-        answer = array_of(items, target.element)
+        fitted = [i if coercible(i, target.element) else cast(i, target.element) for i in items]
+        if any(i is None for i in fitted):
+            raise scope.statement.error(f"Array elements do not coerce to {target.element}", node)
+        answer = array_of([i for i in fitted if i is not None], target.element)
     else:
         value = analyze(inner, scope)
-        given = node.args.get("format")
+        given, zone = node.args.get("format"), None
+        if isinstance(given, exp.AtTimeZone):
+            given, zone = given.this, given.args["zone"]
         if given is not None:
-            zone = node.args.get("zone")
             answer = formats.cast_format(value, target, given, zone, Call("CAST", [given], scope, node, analyze))
         else:
             cast_ = cast(value, target)
             if cast_ is None:
                 raise scope.statement.error(f"Invalid cast from {value.type} to {target}", node)
             answer = cast_
-            if isinstance(inner, exp.Literal) and inner.is_string and target.kind in ("DATE", "DATETIME", "TIME", "TIMESTAMP"):
+            if (
+                isinstance(inner, exp.Literal)
+                and inner.is_string
+                and target.kind in ("DATE", "DATETIME", "TIME", "TIMESTAMP")
+            ):
                 answer = Expr(answer.sql, target, True)
         answer = check(answer)
     return Expr(f"TRY({answer.sql})", target) if safe else answer
@@ -620,15 +623,6 @@ def _typed_struct(node: exp.Struct, target: Type, scope: Scope) -> Expr:
             raise scope.statement.error(f"Struct field {name} of type {type_} cannot be {value.type}", node)
         fitted.append(coerce(value, type_))
     return pack(list(target.fields), fitted)
-
-
-def _to_time(node: exp.Expr, scope: Scope) -> Expr:
-    """What SQLGlot makes of CAST(x AS DATE | TIMESTAMP FORMAT …)."""
-    target = Type("TIMESTAMP" if isinstance(node, exp.StrToTime) else "DATE")
-    value = analyze(node.this, scope)
-    given = node.args["format"]
-    call_ = Call("CAST", [given], scope, node, analyze)
-    return formats.cast_format(value, target, given, node.args.get("zone"), call_)
 
 
 def _json_literal(node: exp.Expr, scope: Scope) -> Expr:
@@ -760,7 +754,7 @@ _HANDLERS: dict[type[Any], Callable[[exp.Expr, Scope], Expr]] = {
     exp.Not: _not, exp.Is: _is, exp.NullSafeEQ: _distinct_from("NOT "), exp.NullSafeNEQ: _distinct_from(""),
     exp.Between: _between, exp.In: _in, exp.Like: _like, exp.DPipe: _concat, exp.Case: _case,
     exp.Array: _array_literal, exp.Tuple: _tuple, exp.Cast: _cast, exp.TryCast: _cast,
-    exp.StrToTime: _to_time, exp.StrToDate: _to_time, exp.ParseJSON: _json_literal, exp.Bracket: _bracket,
+    exp.ParseJSON: _json_literal, exp.Bracket: _bracket,
     exp.Subquery: _scalar_subquery, exp.Select: _scalar_subquery, exp.Exists: _exists,
     exp.Anonymous: _anonymous, exp.Window: _window, exp.Extract: _extract,
     exp.IgnoreNulls: _window, exp.RespectNulls: _window,

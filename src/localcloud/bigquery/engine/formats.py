@@ -326,9 +326,7 @@ def _generic(value: Expr, kind: str) -> str:
     if value.type.kind == "STRUCT":
         from .values import field_access
 
-        parts = [
-            f"coalesce({_generic(field_access(value, n, t), kind)}, 'NULL')" for n, t in value.type.named_fields()
-        ]
+        parts = [f"coalesce({_generic(field_access(value, n, t), kind)}, 'NULL')" for n, t in value.type.named_fields()]
         return "'(' || " + " || ', ' || ".join(parts) + " || ')'"
     text = cast(value, STRING)
     answer = text.sql if text is not None else f"CAST({value.sql} AS VARCHAR)"

@@ -121,7 +121,8 @@ def _unnest(node: exp.Unnest, scope: Scope, lateral: bool, fallback: str = "") -
     element = value.type.element
     if element is None:
         raise scope.statement.error(
-            f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {value.type}", node
+            f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {value.type}",
+            node,
         )
     alias = node.args.get("alias")
     name = fallback
@@ -173,9 +174,7 @@ def _join(left: str, join: exp.Expr, scope: Scope) -> str:
     return f"{left} {word} {sql} ON {' AND '.join(tests)}"
 
 
-def _merge(
-    name: str, before: list[Source], added: list[Source], side: str, join: exp.Expr, scope: Scope
-) -> str:
+def _merge(name: str, before: list[Source], added: list[Source], side: str, join: exp.Expr, scope: Scope) -> str:
     lower = name.lower()
     sides: list[Expr] = []
     for sources, place in ((before, "left"), (added, "right")):
@@ -251,7 +250,7 @@ def _pivot(sql: str, source: Source, pivot: exp.Expr, scope: Scope) -> Relation:
 
 def _label(value: Expr) -> str:
     """A pivot column's name from its value, as BigQuery makes it."""
-    if isinstance(value.value, bool) or value.value is None and value.type == BOOL:
+    if isinstance(value.value, bool) or (value.value is None and value.type == BOOL):
         return str(value.value).upper()
     if isinstance(value.value, int):
         return f"_{value.value}" if value.value >= 0 else f"minus_{-value.value}"

@@ -325,7 +325,6 @@ def _make_interval(call: Call) -> Expr:
     months = f"CAST({amounts['year']} * 12 + {amounts['month']} AS INTEGER)"
     micros = f"{amounts['hour']} * 3600000000 + {amounts['minute']} * 60000000 + {amounts['second']} * 1000000"
     return Expr(
-        f"(to_months({months}) + to_days(CAST({amounts['day']} AS INTEGER)) + to_microseconds({micros}))", INTERVAL
+        f"(to_months({months}) + to_days(CAST({amounts['day']} AS INTEGER)) + to_microseconds({micros}))",
+        INTERVAL,
     )
-
-

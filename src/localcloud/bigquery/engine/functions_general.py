@@ -84,7 +84,7 @@ def _struct(call: Call) -> Expr:
 @function("ERROR")
 def _error(call: Call) -> Expr:
     message = call.take(0, STRING)
-    return Expr(f"CAST(bq.fail({message.sql}) AS BIGINT)", Type("NULL"))
+    return Expr(f"bq.fail({message.sql})", Type("NULL"))
 
 
 @function("TO_HEX")
@@ -146,7 +146,8 @@ def _regexp_instr(call: Call) -> Expr:
     value, (pattern, groups) = call.take(0, STRING), _pattern(call, 1)
     found = f"regexp_extract({value.sql}, {pattern.sql}, {groups or 0})"
     return Expr(
-        f"CASE WHEN regexp_matches({value.sql}, {pattern.sql}) THEN strpos({value.sql}, {found}) ELSE 0 END", INT64
+        f"CASE WHEN regexp_matches({value.sql}, {pattern.sql}) THEN strpos({value.sql}, {found}) ELSE 0 END",
+        INT64,
     )
 
 
@@ -185,8 +186,16 @@ def _generate_date_array(call: Call) -> Expr:
     call.expect(2, 3)
     start, end = call.take(0, Type("DATE")).sql, call.take(1, Type("DATE")).sql
     step = call.arg(2).sql if len(call) > 2 else "to_days(1)"
-    listed = f"generate_series(CAST({start} AS TIMESTAMP), CAST({end} AS TIMESTAMP), {step})"
-    dates = f"list_transform({listed}, lambda d: CAST(d AS DATE))"
+    unit = call.nodes[2].args["unit"].name.upper() if len(call) > 2 and call.nodes[2].args.get("unit") else "DAY"
+    if unit in ("MONTH", "QUARTER", "YEAR"):
+        # Counted from the start each time: January 31st, February 29th, March 31st.
+        months = f"range(abs(date_diff('month', {start}, {end})) + 1)"
+        each = f"CAST({start} + {step} * CAST(i AS INTEGER) AS DATE)"
+        inside = f"d BETWEEN least({start}, {end}) AND greatest({start}, {end})"
+        dates = f"list_filter(list_transform({months}, lambda i: {each}), lambda d: {inside})"
+    else:
+        listed = f"generate_series(CAST({start} AS TIMESTAMP), CAST({end} AS TIMESTAMP), {step})"
+        dates = f"list_transform({listed}, lambda d: CAST(d AS DATE))"
     return Expr(f"CASE WHEN {start} IS NULL OR {end} IS NULL THEN NULL ELSE {dates} END", array(Type("DATE")))
 
 
@@ -240,7 +249,8 @@ def _json_value(call: Call) -> Expr:
     call.expect(1, 2)
     document, path = _document(call), _path(call, 1)
     if document.type == STRING:
-        return Expr(f"TRY(bq.json_scalar({document.sql}, {path}))", STRING)
+        valid = f"CASE WHEN json_valid({document.sql}) THEN {document.sql} END"
+        return Expr(f"bq.json_scalar({valid}, {path})", STRING)
     return Expr(f"bq.json_scalar({document.sql}, {path})", STRING)
 
 
@@ -250,7 +260,8 @@ def _json_query(call: Call) -> Expr:
     document, path = _document(call), _path(call, 1)
     if document.type == JSON:
         return Expr(f"json_extract({document.sql}, {path})", JSON)
-    return Expr(f"TRY(bq.json_found({document.sql}, {path}))", STRING)
+    valid = f"CASE WHEN json_valid({document.sql}) THEN {document.sql} END"
+    return Expr(f"bq.json_found({valid}, {path})", STRING)
 
 
 @function("JSON_QUERY_ARRAY", "JSON_EXTRACT_ARRAY")
@@ -288,5 +299,3 @@ def _json_array(call: Call) -> Expr:
     parts = [f"coalesce({json_text(v, quoted_integers=False)}, 'null')" for v in call.args()]
     inside = " || ',' || ".join(parts) if parts else "''"
     return Expr(f"CAST('[' || {inside} || ']' AS JSON)", JSON)
-
-

@@ -3,6 +3,8 @@
 Names and semantics are those of https://cloud.google.com/bigquery/docs/reference/standard-sql/functions-and-operators
 """
 
+# ruff: noqa: E501 - a function a line
+
 from __future__ import annotations
 
 from .calls import signatures
@@ -43,7 +45,7 @@ SAFE_SUBTRACT(FLOAT64, FLOAT64) -> FLOAT64 = ({0} - {1})
 SAFE_MULTIPLY(INT64, INT64) -> INT64 = TRY({0} * {1})
 SAFE_MULTIPLY(NUMERIC, NUMERIC) -> NUMERIC = TRY(CAST({0} * {1} AS DECIMAL(38,9)))
 SAFE_MULTIPLY(FLOAT64, FLOAT64) -> FLOAT64 = ({0} * {1})
-SAFE_NEGATE(INT64) -> INT64 = TRY(-{0})
+SAFE_NEGATE(INT64) -> INT64 = CASE WHEN {0} = -9223372036854775807 - 1 THEN NULL ELSE -{0} END
 SAFE_NEGATE(FLOAT64) -> FLOAT64 = (-{0})
 ROUND(FLOAT64) -> FLOAT64 = round({0})
 ROUND(FLOAT64, INT64) -> FLOAT64 = bq.round_digits({0}, {1})

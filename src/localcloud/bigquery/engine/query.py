@@ -105,13 +105,9 @@ def _set_operation(node: exp.SetOperation, scope: Scope) -> Relation:
     for position, ((_, a), (_, b)) in enumerate(pairs, 1):
         target = supertype([_candidate(node.this, position, a), _candidate(node.expression, position, b)])
         if target is None:
-            raise scope.statement.error(
-                f"Column {position} in {shown} has incompatible types: {a}, {b}", node
-            )
+            raise scope.statement.error(f"Column {position} in {shown} has incompatible types: {a}, {b}", node)
         types.append(target)
-    sides = [
-        _fit(side, types, shown, node, scope) for side in (left, right)
-    ]
+    sides = [_fit(side, types, shown, node, scope) for side in (left, right)]
     columns = [(name, type_) for (name, _), type_ in zip(left.columns, types, strict=True)]
     sql = f"({sides[0]}) {word}{'' if distinct else ' ALL'} ({sides[1]})"
     return _ordered(Relation(sql, columns, left.value_table), node, scope)
@@ -135,9 +131,7 @@ def _fit(side: Relation, types: Sequence[Type], shown: str, node: exp.Expr, scop
     for position, ((_, given), wanted) in enumerate(zip(side.columns, types, strict=True), 1):
         value = Expr(f"{name}.c{position}", given, True)
         if not coercible(value, wanted):
-            raise scope.statement.error(
-                f"Column {position} in {shown} has incompatible types: {given}, {wanted}", node
-            )
+            raise scope.statement.error(f"Column {position} in {shown} has incompatible types: {given}, {wanted}", node)
         listed.append(f"{coerce(value, wanted).sql} AS c{position}")
     return f"SELECT {', '.join(listed)} FROM ({side.sql}) {name}"
 
@@ -160,8 +154,7 @@ def _ordered(inner: Relation, node: exp.Expr, scope: Scope) -> Relation:
 def output_source(physical: str, inner: Relation, alias: str) -> Source:
     """A relation as something to select from, `physical` being its name in DuckDB."""
     columns = [
-        Column(name, Expr(f"{physical}.c{position}", type_))
-        for position, (name, type_) in enumerate(inner.columns, 1)
+        Column(name, Expr(f"{physical}.c{position}", type_)) for position, (name, type_) in enumerate(inner.columns, 1)
     ]
     if not inner.value_table:
         return Source(alias, columns)
@@ -282,9 +275,7 @@ def _distinct_types(node: exp.Expr, columns: Sequence[tuple[str, Type]], scope: 
             raise scope.statement.error(f"Column {name} of type {type_} cannot be used in SELECT DISTINCT", node)
 
 
-def _finish(
-    node: exp.Select, scope: Scope, inner: Relation, items: Sequence[_Item], distinct: bool
-) -> Relation:
+def _finish(node: exp.Select, scope: Scope, inner: Relation, items: Sequence[_Item], distinct: bool) -> Relation:
     order, limit = node.args.get("order"), _limit(node, scope)
     if order is None:
         return Relation(inner.sql + limit, inner.columns, inner.value_table)
@@ -346,9 +337,7 @@ def _group(node: exp.Select, items: Sequence[_Item], scope: Scope) -> str:
         else:
             value = analyze(part, scope)
         if value.type.element is not None or value.type.kind in ("JSON", "GEOGRAPHY"):
-            raise scope.statement.error(
-                f"Grouping by expressions of type {value.type.kind} is not allowed", part
-            )
+            raise scope.statement.error(f"Grouping by expressions of type {value.type.kind} is not allowed", part)
         return value.sql
 
     parts = [one(part) for part in group.expressions]
@@ -439,7 +428,7 @@ def _fields_of(value: Expr, node: exp.Expr, scope: Scope) -> list[_Item]:
 def everything(scope: Scope) -> list[tuple[str, Expr]]:
     """The columns of `*`: those of USING once and first."""
     answer = [(name, expr) for name, expr in scope.merged.items()]
-    names = {}
+    names: dict[str, str] = {}
     for source in scope.sources:
         for column in source.columns:
             if column.hidden:
@@ -449,5 +438,3 @@ def everything(scope: Scope) -> list[tuple[str, Expr]]:
                 continue
             answer.append((column.name, column.expr))
     return [(names.get(name, name), expr) for name, expr in answer]
-
-

@@ -8,7 +8,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -34,6 +34,7 @@ class Result:
         ddl_target_routine: For CREATE and DROP FUNCTION or PROCEDURE.
         ddl_target_dataset: For DDL on schemas.
         children: The statements of a script, in the order in which they ran.
+        undeclared_parameters: Parameters that a dry run found without values, as QueryParameters.
         sql: The text of this statement (of children: their part of the script).
     """
 
@@ -48,6 +49,7 @@ class Result:
     ddl_target_dataset: DatasetRef | None = None
     children: list[Result] = field(default_factory=list)
     sql: str = ""
+    undeclared_parameters: list[dict[str, Any]] = field(default_factory=list)
     rows: pa.Table | None = None
     """The rows where they are all here already (scripts and their children): read as often as one likes."""
     _reader: pa.RecordBatchReader | None = None

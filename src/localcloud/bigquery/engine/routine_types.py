@@ -44,5 +44,8 @@ def parameter_type(type_: Type) -> dict[str, Any]:
     if type_.element is not None:
         return {"type": "ARRAY", "arrayType": parameter_type(type_.element)}
     if type_.kind == "STRUCT":
-        return {"type": "STRUCT", "structTypes": [{"name": n, "type": parameter_type(t)} for n, t in type_.fields]}
+        return {
+            "type": "STRUCT",
+            "structTypes": [{"name": n, "type": parameter_type(t)} for n, t in type_.fields],
+        }
     return {"type": type_.kind}

@@ -187,7 +187,9 @@ class _Runner:
             self._assign(node.names[0], kind, value, node.start)
             return
         if kind.kind != "STRUCT" or len(kind.fields) != len(node.names):
-            raise InvalidQuery(f"SET of {len(node.names)} variables needs as many values{position(self.sql, node.start)}")
+            raise InvalidQuery(
+                f"SET of {len(node.names)} variables needs as many values{position(self.sql, node.start)}"
+            )
         for name, (field, type_) in zip(node.names, kind.named_fields(), strict=True):
             self._assign(name, type_, None if value is None else value[field], node.start)
 

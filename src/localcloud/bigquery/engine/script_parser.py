@@ -6,10 +6,11 @@ https://cloud.google.com/bigquery/docs/reference/standard-sql/procedural-languag
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from sqlglot.dialects.bigquery import BigQuery
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from ..failures import InvalidQuery
 from .dialect import position
@@ -18,7 +19,7 @@ from .dialect import position
 class _Script(BigQuery):
     class Tokenizer(BigQuery.Tokenizer):
         # Without these SQLGlot would take `WHILE … ` up to the semicolon for one token.
-        COMMANDS: set[TokenType] = set()  # noqa: RUF012 - SQLGlot's own declaration
+        COMMANDS: ClassVar[set[TokenType]] = set()
 
 
 @dataclass(slots=True)
@@ -45,7 +46,13 @@ class Node:
     handler: list[Node] | None = None
 
 
-_SIMPLE = {"BREAK": "BREAK", "LEAVE": "BREAK", "CONTINUE": "CONTINUE", "ITERATE": "CONTINUE", "RETURN": "RETURN"}
+_SIMPLE = {
+    "BREAK": "BREAK",
+    "LEAVE": "BREAK",
+    "CONTINUE": "CONTINUE",
+    "ITERATE": "CONTINUE",
+    "RETURN": "RETURN",
+}
 
 
 def parse_script(sql: str) -> list[Node]:
@@ -102,7 +109,7 @@ class _Parser:
 
     def block(self, ends: tuple[str, ...]) -> list[Node]:
         """Statements up to one of the words (which is left)."""
-        nodes = []
+        nodes: list[Node] = []
         while not self._done():
             if self._word() == ";":
                 self._at += 1

@@ -88,7 +88,7 @@ def coercible(expr: Expr, target: Type) -> bool:
     if source == target or source.kind == "NULL":
         return True
     if source.element is not None and target.element is not None:
-        if source.element.kind == "NULL":
+        if expr.value == ():
             return True
         return expr.constant and coercible(Expr("", source.element, True), target.element)
     if source.kind == "STRUCT" and target.kind == "STRUCT" and len(source.fields) == len(target.fields):
@@ -144,9 +144,14 @@ def coerce(expr: Expr, target: Type) -> Expr:
     if source == target:
         return expr
     if source.kind == "NULL":
-        return Expr(f"CAST(NULL AS {target.duckdb})", target, expr.constant)
+        return Expr(f"CAST({expr.sql} AS {target.duckdb})", target, expr.constant)
     if source.duckdb == target.duckdb:
         return replace(expr, type=target)
+    if expr.value == ():
+        return Expr(f"CAST({expr.sql} AS {target.duckdb})", target, True, ())
+    if source.element is not None and target.element is not None and source.element.kind == "STRUCT":
+        item = coerce(Expr("item", source.element, True), target.element)
+        return Expr(f"list_transform({expr.sql}, lambda item: {item.sql})", target, expr.constant)
     if source.kind == "STRUCT":
         parts = []
         names = list(zip(source.named_fields(), target.named_fields(), strict=True))
@@ -176,5 +181,6 @@ def array_of(items: Sequence[Expr], element: Type) -> Expr:
     constant = all(item.constant for item in items)
     inner = INT64 if element.kind == "NULL" else element
     if not items or element.kind == "NULL":
-        return Expr(f"CAST([{listed}] AS {inner.duckdb}[])", array(inner), True)
+        # Nothing in it says what it is an array of: it becomes whichever is wanted.
+        return Expr(f"CAST([{listed}] AS {inner.duckdb}[])", array(inner), True, ())
     return Expr(f"[{listed}]", array(element), constant)
