@@ -123,3 +123,14 @@ def project(cloud: LocalCloud, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", name)
     monkeypatch.setenv("CLOUDSDK_CORE_PROJECT", name)
     return name
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    """A test that failed on a local cloud shows what the server's log says of it."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    running = getattr(item, "funcargs", {}).get("own_cloud") or getattr(item, "funcargs", {}).get("cloud")
+    if report.failed and running is not None:
+        log = (running.root / "server.log").read_text(errors="replace")
+        report.sections.append(("the end of the local cloud's log", log[-6000:]))
