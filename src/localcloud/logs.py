@@ -11,7 +11,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Logs:
     def __init__(self, root: Path) -> None:
         root.mkdir(parents=True, exist_ok=True)
         self.path = root / "logs.sqlite"
-        self._local = threading.local()
+        self._idle: list[sqlite3.Connection] = []
         self._streams: dict[tuple[str, str, str], int] = {}
         self._streams_lock = threading.Lock()
         self._queue: queue.Queue[Row | threading.Event] = queue.Queue(QUEUE_LIMIT)
@@ -74,13 +74,11 @@ class Logs:
         self._arrived = threading.Condition()
         self._committed = 0
         self._failure: Exception | None = None
-        database = self._connect()
-        database.executescript(SCHEMA)
-        horizon = time.time_ns() - RETENTION_DAYS * 86_400 * 10**9
-        database.execute("DELETE FROM entries WHERE received < ?", (horizon,))
-        database.commit()
-        database.close()
         self._closed = False
+        horizon = time.time_ns() - RETENTION_DAYS * 86_400 * 10**9
+        with self._database() as database, database:
+            database.executescript(SCHEMA)
+            database.execute("DELETE FROM entries WHERE received < ?", (horizon,))
         self._writer = threading.Thread(target=self._write_batches, name="logs", daemon=True)
         self._writer.start()
 
@@ -162,9 +160,10 @@ class Logs:
         with self._arrived:
             self._arrived.wait_for(lambda: self._committed > since or self._closed, timeout)
         streams = self._matching_streams(wanted)
-        rows = self._connection().execute(
-            f"SELECT {SELECTED} FROM entries WHERE id > ? ORDER BY id LIMIT 1000", (since,)
-        )
+        with self._database() as database:
+            rows = database.execute(
+                f"SELECT {SELECTED} FROM entries WHERE id > ? ORDER BY id LIMIT 1000", (since,)
+            ).fetchall()
         found = []
         for row in rows:
             since = row[0]
@@ -176,21 +175,22 @@ class Logs:
 
     def position(self) -> int:
         """The number of the newest entry."""
-        return int(self._connection().execute("SELECT ifnull(max(id), 0) FROM entries").fetchone()[0])
+        with self._database() as database:
+            return int(database.execute("SELECT ifnull(max(id), 0) FROM entries").fetchone()[0])
 
     def log_names(self) -> list[str]:
         """The names of all logs that hold an entry."""
-        rows = self._connection().execute(
-            "SELECT DISTINCT log_name FROM streams WHERE EXISTS "
-            "(SELECT 1 FROM entries WHERE stream = streams.id) ORDER BY log_name"
-        )
-        return [row[0] for row in rows]
+        with self._database() as database:
+            rows = database.execute(
+                "SELECT DISTINCT log_name FROM streams WHERE EXISTS "
+                "(SELECT 1 FROM entries WHERE stream = streams.id) ORDER BY log_name"
+            )
+            return [row[0] for row in rows]
 
     def delete(self, log_name: str) -> bool:
         """Deletes the entries of a log; whether there were any."""
         self.flush()
-        database = self._connection()
-        with database:
+        with self._database() as database, database:
             gone = database.execute(
                 "DELETE FROM entries WHERE stream IN (SELECT id FROM streams WHERE log_name = ?)", (log_name,)
             )
@@ -208,6 +208,8 @@ class Logs:
             self._closed = True
             self._put(threading.Event())
             self._writer.join()
+            while self._idle:
+                self._idle.pop().close()
             with self._arrived:
                 self._arrived.notify_all()
 
@@ -230,20 +232,24 @@ class Logs:
             conditions.append(f"(timestamp, id) {'<' if newest_first else '>'} (?, ?)")
             values.extend(after)
         direction = "DESC" if newest_first else "ASC"
-        rows = self._connection().execute(
-            f"SELECT {SELECTED} FROM entries WHERE {' AND '.join(conditions)} "
-            f"ORDER BY timestamp {direction}, id {direction}",
-            values,
-        )
-        for row in rows:
-            entry = assemble(row, streams[row[1]])
-            if query.matches(entry):
-                yield (row[2], row[0]), entry
+        with self._database() as database:
+            rows = database.execute(
+                f"SELECT {SELECTED} FROM entries WHERE {' AND '.join(conditions)} "
+                f"ORDER BY timestamp {direction}, id {direction}",
+                values,
+            )
+            with contextlib.closing(rows):
+                for row in rows:
+                    entry = assemble(row, streams[row[1]])
+                    if query.matches(entry):
+                        yield (row[2], row[0]), entry
 
     def _matching_streams(self, query: Query) -> dict[int, dict[str, Any]]:
         """The streams that can hold what a query wants, as the fields their entries share."""
         found = {}
-        for number, log_name, resource, labels in self._connection().execute("SELECT * FROM streams"):
+        with self._database() as database:
+            rows = database.execute("SELECT * FROM streams").fetchall()
+        for number, log_name, resource, labels in rows:
             shared = {"logName": log_name, "resource": orjson.loads(resource)}
             if labels != "{}":
                 shared["labels"] = orjson.loads(labels)
@@ -256,12 +262,11 @@ class Logs:
         key = (log_name, dump(resource), dump(labels))
         with self._streams_lock:
             if key not in self._streams:
-                database = self._connection()
-                with database:
+                with self._database() as database, database:
                     database.execute("INSERT OR IGNORE INTO streams (log_name, resource, labels) VALUES (?, ?, ?)", key)
-                row = database.execute(
-                    "SELECT id FROM streams WHERE log_name = ? AND resource = ? AND labels = ?", key
-                ).fetchone()
+                    row = database.execute(
+                        "SELECT id FROM streams WHERE log_name = ? AND resource = ? AND labels = ?", key
+                    ).fetchone()
                 self._streams[key] = row[0]
             return self._streams[key]
 
@@ -270,7 +275,6 @@ class Logs:
 
     def _write_batches(self) -> None:
         """The writing thread: what has come since the last commit goes into the next."""
-        database = self._connection()
         while True:
             first = self._queue.get()
             if not isinstance(first, threading.Event):
@@ -283,7 +287,7 @@ class Logs:
             rows = [item for item in batch if not isinstance(item, threading.Event)]
             try:
                 if rows:
-                    with database:
+                    with self._database() as database, database:
                         database.executemany(
                             "INSERT OR IGNORE INTO entries (stream, timestamp, received, severity, insert_id,"
                             " text, rest) VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -301,20 +305,24 @@ class Logs:
                 if isinstance(item, threading.Event):
                     item.set()
             if self._closed:
-                database.close()
                 return
 
-    def _connection(self) -> sqlite3.Connection:
-        """This thread's own."""
-        if not hasattr(self._local, "database"):
-            self._local.database = self._connect()
-        return self._local.database  # type: ignore[no-any-return]
-
-    def _connect(self) -> sqlite3.Connection:
-        database = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
-        database.execute("PRAGMA journal_mode = WAL")
-        database.execute("PRAGMA synchronous = NORMAL")
-        return database
+    @contextlib.contextmanager
+    def _database(self) -> Iterator[sqlite3.Connection]:
+        """A connection that nobody else uses meanwhile; as many are kept as were ever used at once."""
+        try:
+            database = self._idle.pop()
+        except IndexError:
+            database = sqlite3.connect(self.path, timeout=30, check_same_thread=False)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = NORMAL")
+        try:
+            yield database
+        finally:
+            if self._closed:
+                database.close()
+            else:
+                self._idle.append(database)
 
 
 class Stream:

@@ -5,6 +5,7 @@ Triggers and worker pools are not served. What a build does is `run`'s business.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import uuid
 from typing import Any
@@ -90,6 +91,7 @@ class CloudBuild:
         for build in self._cloud.store.all("", v1.Build, descendants=True):
             if build.status in (status("QUEUED"), status("WORKING")):
                 self._cloud.store.modify(build.name, v1.Build, end_at_restart)
+        shutil.rmtree(self._root, ignore_errors=True)
 
     def stop(self) -> None:
         """Cancels what runs."""
