@@ -7,8 +7,11 @@ form, in which each number takes the same eleven bytes.
 from __future__ import annotations
 
 import struct
+from functools import cache
 from typing import Any
 
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import NULL_VALUE
 
 _PREFIX = b"\x0a\x09\x11"  # field 1 of a ListValue, nine bytes: field 1 of a Value, a double
@@ -49,6 +52,50 @@ def fill(value: Any, content: Any) -> None:
             fill(fields[key], item)
     else:
         value.null_value = NULL_VALUE
+
+
+@cache
+def value_fields(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """The fields of a message type that are Values, or lists of them (`instances`, `predictions`)."""
+    return tuple(
+        field
+        for field in descriptor.fields
+        if field.message_type is not None and field.message_type.full_name == "google.protobuf.Value"
+    )
+
+
+def take_values(content: dict[str, Any], message: Any) -> dict[str, Any]:
+    """Fill a message's Value fields from its JSON, and give the rest of the JSON, for json_format to read."""
+    rest = content
+    for field in value_fields(message.DESCRIPTOR):
+        for name in (field.name, field.camelcase_name):
+            given = rest.get(name)
+            if name not in rest or (field.is_repeated and not isinstance(given, list)):
+                continue
+            rest = {key: value for key, value in rest.items() if key != name}
+            if field.is_repeated:
+                target = getattr(message, field.name)
+                for item in given or ():
+                    fill(target.add(), item)
+            else:
+                fill(getattr(message, field.name), given)
+    return rest
+
+
+def split_values(message: Any) -> tuple[Message, dict[str, Any]]:
+    """A message without its Value fields, for json_format to write, and these fields as JSON has them."""
+    found: dict[str, Any] = {}
+    rest = message
+    for field in value_fields(message.DESCRIPTOR):
+        stored = getattr(message, field.name)
+        if not (len(stored) if field.is_repeated else message.HasField(field.name)):
+            continue
+        found[field.camelcase_name] = [to_python(item) for item in stored] if field.is_repeated else to_python(stored)
+        if rest is message:
+            rest = type(message)()
+            rest.CopyFrom(message)
+        rest.ClearField(field.name)
+    return rest, found
 
 
 def _whole(number: float) -> float | int:

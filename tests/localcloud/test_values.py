@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from google.cloud import aiplatform_v1
 from google.protobuf import json_format
 from google.protobuf.struct_pb2 import Value
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from localcloud.values import fill, to_python
+from localcloud.values import fill, split_values, take_values, to_python
 
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**53), 2**53)
 content = st.recursive(
@@ -27,3 +28,18 @@ def test_there_and_back(given_content: object) -> None:
     assert value == json_format.ParseDict(given_content, Value())
     assert to_python(value) == given_content
     assert to_python(value) == json_format.MessageToDict(value)
+
+
+def test_the_value_fields_of_a_message() -> None:
+    Request = aiplatform_v1.PredictRequest.pb()
+    request = Request()
+    body = {"endpoint": "e", "instances": [[1, 2.5], {"a": None}, "x"], "parameters": {"threshold": 0.5}}
+    assert take_values(body, request) == {"endpoint": "e"}
+    assert "instances" in body
+    request.endpoint = "e"
+    assert request == json_format.ParseDict(body, Request())
+    rest, values = split_values(request)
+    assert rest == Request(endpoint="e")
+    assert values == {"instances": body["instances"], "parameters": body["parameters"]}
+    assert take_values({"instances": "no list"}, Request()) == {"instances": "no list"}
+    assert split_values(Request(endpoint="e")) == (Request(endpoint="e"), {})

@@ -19,6 +19,7 @@ from google.protobuf.message import Message
 
 from localcloud.catalog import HttpRule
 from localcloud.errors import InvalidArgument
+from localcloud.values import split_values, take_values
 
 HTTP_BODY = "google.api.HttpBody"
 
@@ -108,14 +109,18 @@ def to_request(
 def parse(value: dict[str, Any], message: Message) -> None:
     """JSON (as Python values) into a message, with the wording of Google's front ends for what does not fit."""
     try:
-        json_format.ParseDict(value, message, max_recursion_depth=200)
+        json_format.ParseDict(take_values(value, message), message, max_recursion_depth=200)
     except json_format.ParseError as error:
         raise InvalidArgument(_front_end_words(str(error))) from None
+    except RecursionError:
+        raise InvalidArgument("Invalid JSON payload received. It is nested too deeply.") from None
 
 
 def to_json(message: Message, *, enums_as_integers: bool = False) -> bytes:
     """A message as Google's REST answers write it: camelCase, defaults left out."""
-    return orjson.dumps(json_format.MessageToDict(message, use_integers_for_enums=enums_as_integers))
+    rest, values = split_values(message)
+    content = json_format.MessageToDict(rest, use_integers_for_enums=enums_as_integers)
+    return orjson.dumps({**content, **values})
 
 
 def _http_body_field(descriptor: Descriptor) -> str | None:

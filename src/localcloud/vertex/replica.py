@@ -6,6 +6,7 @@ Which replica answers a request is localcloud.vertex.deployment's choice.
 from __future__ import annotations
 
 import http.client
+import logging
 import socket
 import threading
 import time
@@ -18,6 +19,8 @@ from localcloud.runtime import Container
 from localcloud.vertex.common import Vertex, failure_lines
 from localcloud.vertex.serving_container import Serving
 from localcloud.vertex.upstream import Upstream
+
+_log = logging.getLogger(__name__)
 
 HEALTH_INTERVAL = 10.0
 HEALTH_TIMEOUT = 10.0
@@ -75,7 +78,12 @@ class Replica:
     def _run(self) -> None:
         failures = 0
         while not self._stopping.is_set():
-            healthy_for = self._once()
+            try:
+                healthy_for = self._once()
+            except Exception as error:  # whoever waits for this replica is to hear of it
+                _log.exception("replica %s", self.name)
+                healthy_for = 0.0
+                self._set(ready=False, problem=f"The local cloud failed to run it: {type(error).__name__}: {error}.")
             failures = 1 if healthy_for > STEADY else failures + 1
             self._stopping.wait(min(0.5 * 2.0 ** (failures - 1), LONGEST_BACKOFF))
             self.restarts += 1
