@@ -6,6 +6,7 @@ What a tree means is worked out by the analyzer; scripts are cut into statements
 from __future__ import annotations
 
 import logging
+import re
 from functools import partial
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from sqlglot.errors import ParseError, SqlglotError, TokenError
 from sqlglot.parsers.bigquery import BigQueryParser
 from sqlglot.tokenizer_core import Token, TokenType
 
-from ..failures import InvalidQuery
+from ..failures import InvalidQuery, Refused
 
 # What it cannot parse it gives back as a Command, which is refused by name: no need to log it as well.
 logging.getLogger("sqlglot").setLevel(logging.ERROR)
@@ -71,6 +72,8 @@ class GoogleSQL(BigQuery):
 
 
 _DIALECT = GoogleSQL()
+# Syntax that the parser does not know and that is refused by its name.
+_FOREIGN = re.compile(r"\b(?:ML|AI)\s*\.\s*\w+\s*\(|\|>|\bMATCH_RECOGNIZE\b|\bGRAPH_TABLE\b", re.IGNORECASE)
 
 
 def tokenize(sql: str) -> list[Token]:
@@ -92,6 +95,10 @@ def parse(sql: str) -> exp.Expr:
     try:
         trees = _DIALECT.parse(sql)
     except ParseError as error:
+        foreign = _FOREIGN.search(sql)
+        if foreign:
+            what = foreign[0].rstrip("( ").upper()
+            raise Refused(f"{what} is not carried over to the local BigQuery{position(sql, foreign.start())}") from error
         raise _syntax_error(sql, error) from error
     except TokenError as error:
         raise InvalidQuery(f"Syntax error: {str(error).splitlines()[0]}") from error
