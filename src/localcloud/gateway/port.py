@@ -176,6 +176,8 @@ class Pipe(asyncio.Protocol):
         self.peer: Pipe | None = None
         self.transport: asyncio.Transport | None = None
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._early = b""
+        """What came before there was a peer to write to: uvloop reads on although it was told to pause."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses of asyncio's
@@ -184,12 +186,17 @@ class Pipe(asyncio.Protocol):
             # nobody to write to yet
             self.transport.pause_reading()
         elif self.peer is not None and self.peer.transport is not None:
-            self.peer.transport.resume_reading()
+            if self.peer._early:
+                self.transport.write(self.peer._early)
+                self.peer._early = b""
+            with contextlib.suppress(RuntimeError):
+                self.peer.transport.resume_reading()
 
     def data_received(self, data: bytes) -> None:
-        assert self.peer is not None
-        assert self.peer.transport is not None
-        self.peer.transport.write(data)
+        if self.peer is None or self.peer.transport is None:
+            self._early += data
+        elif not self.peer.transport.is_closing():
+            self.peer.transport.write(data)
 
     def eof_received(self) -> bool:
         if self.peer is not None and self.peer.transport is not None and self.peer.transport.can_write_eof():
