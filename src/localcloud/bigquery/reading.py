@@ -16,7 +16,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from .failures import Duplicate, Missing
+from .failures import Duplicate, Invalid, Missing
 from .refs import DatasetRef, TableRef
 from .snapshots import Snapshot, Snapshots
 from .tables import Resource, Tables
@@ -145,7 +145,7 @@ def select_fields(fields: Sequence[FieldSchema], columns: Sequence[str] | None) 
     """The REST schema of the selected columns, in the schema's order; `a.b` selects a subfield.
 
     Raises:
-        Missing: A column that is not there.
+        Invalid: A column that is not there.
     """
     if not columns:
         return list(fields)
@@ -155,7 +155,10 @@ def select_fields(fields: Sequence[FieldSchema], columns: Sequence[str] | None) 
         wanted.setdefault(head.lower(), []).append(rest)
     unknown = wanted.keys() - {f["name"].lower() for f in fields}
     if unknown:
-        raise Missing(f"No such field: {', '.join(sorted(unknown))}", reason="invalid")
+        raise Invalid(
+            "request failed: The following selected fields do not exist in the table schema: "
+            + ", ".join(sorted(unknown))
+        )
     selected = []
     for item in fields:
         parts = wanted.get(item["name"].lower())

@@ -35,7 +35,7 @@ def rows(client: bigquery.Client, table: str) -> list[tuple[Any, ...]]:
 
 
 def test_jobs_are_listed(client: bigquery.Client, table: str) -> None:
-    done = client.query("SELECT 1", job_id="mine", job_config=QueryJobConfig(labels={"k": "v"}))
+    done = client.query("SELECT 1", job_id="mine", job_config=QueryJobConfig(labels={"k": "v"}), job_retry=None)
     done.result()
     failed = client.query("SELECT nothing")
     with pytest.raises(BadRequest):
@@ -106,7 +106,7 @@ def test_tables_are_copied(client: bigquery.Client, table: str) -> None:
     with pytest.raises(Conflict, match="Already Exists"):
         client.copy_table(table, "data.copy").result()
     append = CopyJobConfig(write_disposition="WRITE_APPEND")
-    client.copy_table([table, "data.copy"], "data.copy", job_config=append).result()
+    client.copy_table([table, table], "data.copy", job_config=append).result()
     assert client.get_table("data.copy").num_rows == 9
     with pytest.raises(NotFound):
         client.copy_table("data.none", "data.x").result()
@@ -167,9 +167,9 @@ client = bigquery.Client()
 client.create_dataset("data")
 client.load_table_from_json([{"a": 1}], "data.t").result()
 client.query("CREATE TABLE data.made AS SELECT 1 AS a").result()
-done = client.query("SELECT a FROM data.t", job_id="finished")
+done = client.query("SELECT a FROM data.t", job_id="finished", job_retry=None)
 done.result()
-client.query(sys.argv[1], job_id="killed")
+client.query(sys.argv[1], job_id="killed", job_retry=None)
 """
 _LOOK = """
 from google.cloud import bigquery

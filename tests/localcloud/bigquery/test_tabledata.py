@@ -13,6 +13,8 @@ from google.api_core.exceptions import BadRequest, NotFound
 from google.cloud import bigquery
 from google.cloud.bigquery import LoadJobConfig, SchemaField
 
+pytestmark = pytest.mark.filterwarnings("ignore:Retrieving Arrow record batches:PendingDeprecationWarning")
+
 
 @pytest.fixture
 def table(client: bigquery.Client, dataset: str) -> bigquery.Table:
