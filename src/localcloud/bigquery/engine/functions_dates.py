@@ -111,8 +111,11 @@ def _string(call: Call) -> Expr:
     value = call.arg(0)
     if value.type.kind == "JSON":
         return Expr(f"bq.json_text({value.sql})", STRING)
-    if value.type == TIMESTAMP and len(call) == 2 and zone_of(call, 1):
-        raise call.scope.statement.refuse("STRING(timestamp, time zone)", call.node)
+    zone = zone_of(call, 1) if value.type == TIMESTAMP else ""
+    if zone:
+        moment = local(value.sql, zone)
+        minutes = f"((epoch_us({moment}) - epoch_us({value.sql})) // 60000000)"
+        return Expr(f"(bq.datetime_string({moment}) || bq.offset_string({minutes}))", STRING)
     answer = cast(value, STRING) if value.type.kind in ("TIMESTAMP", "DATETIME", "DATE", "TIME") else None
     if answer is None:
         raise call.mismatch()

@@ -21,6 +21,9 @@ CREATE MACRO bq.fraction(m) AS
 CREATE MACRO bq.datetime_string(t) AS
   strftime(t, '%Y-%m-%d %H:%M:%S') || bq.fraction((epoch_us(t) % 1000000 + 1000000) % 1000000);
 CREATE MACRO bq.timestamp_string(t) AS bq.datetime_string(bq.utc(t)) || '+00';
+CREATE MACRO bq.offset_string(m) AS
+  CASE WHEN m < 0 THEN '-' ELSE '+' END || lpad(CAST(abs(m) // 60 AS VARCHAR), 2, '0')
+  || CASE WHEN m % 60 = 0 THEN '' ELSE ':' || lpad(CAST(abs(m) % 60 AS VARCHAR), 2, '0') END;
 CREATE MACRO bq.time_string(t) AS
   strftime(DATE '1970-01-01' + t, '%H:%M:%S') || bq.fraction(epoch_us(DATE '1970-01-01' + t) % 1000000);
 CREATE MACRO bq.parse_int64(x) AS
