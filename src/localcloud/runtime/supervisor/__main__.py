@@ -13,7 +13,6 @@ import os
 import select
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from typing import Any, NoReturn
@@ -33,16 +32,17 @@ class Supervisor:
             is not a child of ours such as an engine's container, `oom_question` (a command that prints `true`
             if it ran out of memory) and `on_end` (a command that ends and removes it).
         status: Descriptor for what happens.
+        pending: What has been read of the commands already.
     """
 
-    def __init__(self, config: dict[str, Any], status: int) -> None:
+    def __init__(self, config: dict[str, Any], status: int, pending: bytes) -> None:
         self.config = config
         self.status = status
         self.parent = os.getppid()
         self.out_of_memory = False
         self.code: int | None = None
         self.kill_at: float | None = None
-        self.pending = b""
+        self.pending = pending
         self.main = 0
 
     def run(self) -> None:
@@ -59,6 +59,7 @@ class Supervisor:
         try:
             self.main = self.spawn()
             self.report(pid=self.main)
+            self.obey(b"")
             while self.code is None:
                 self.step(wake_read)
         except mounts.Forbidden as error:
@@ -93,9 +94,13 @@ class Supervisor:
     def commands(self) -> None:
         """`stop SECONDS` or `kill`; the end of the stream is a kill too."""
         data = os.read(0, 4096)
-        if not data:
+        if data:
+            self.obey(data)
+        else:
             self.kill()
-            return
+
+    def obey(self, data: bytes) -> None:
+        """Does what the commands that are complete now say."""
         *lines, self.pending = (self.pending + data).split(b"\n")
         for line in lines:
             word, _, argument = line.decode().partition(" ")
@@ -184,6 +189,8 @@ class Supervisor:
 
     def run_elsewhere(self, command: list[str]) -> str:
         """Runs a command of the engine and gives its output; the container may be gone already."""
+        import subprocess  # takes longer than the start of a container, and only an engine's needs it
+
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             return subprocess.run(
                 command,
@@ -203,15 +210,16 @@ class Supervisor:
             os.write(self.status, json.dumps(event).encode() + b"\n")
 
 
-def read_line() -> bytes:
-    """The first line of stdin, unbuffered so that the commands after it stay in the pipe."""
-    line = bytearray()
-    while not line.endswith(b"\n"):
-        byte = os.read(0, 1)
-        if not byte:
+def first_line() -> tuple[bytes, bytes]:
+    """The first line of stdin, and what has come of the commands after it."""
+    read = b""
+    while b"\n" not in read:
+        data = os.read(0, 65_536)
+        if not data:
             sys.exit(0)
-        line += byte
-    return bytes(line)
+        read += data
+    line, _, rest = read.partition(b"\n")
+    return line, rest
 
 
 def main() -> None:
@@ -219,7 +227,8 @@ def main() -> None:
     status = int(sys.argv[1])
     os.set_inheritable(status, False)
     signal.signal(signal.SIGPIPE, signal.SIG_IGN)
-    Supervisor(json.loads(read_line()), status).run()
+    line, rest = first_line()
+    Supervisor(json.loads(line), status, rest).run()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import os
 import sys
-from dataclasses import dataclass, field
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWUSER = 0x10000000
@@ -24,19 +23,20 @@ class Forbidden(Exception):
     """The machine does not allow private mounts; the message says which step it refused."""
 
 
-@dataclass
 class Node:
     """A place in the container's view.
 
     Args:
         source: The host's file or folder that shows here; None for an empty folder.
         own: The source belongs to this container alone, so mount points may be made inside it.
-        children: Places below that show something else than what the source has there.
+
+    `children` are places below that show something else than what the source has there.
     """
 
-    source: str | None
-    own: bool = False
-    children: dict[str, Node] = field(default_factory=dict)
+    def __init__(self, source: str | None, own: bool = False) -> None:
+        self.source = source
+        self.own = own
+        self.children: dict[str, Node] = {}
 
 
 def enter(plan: list[list[object]], scratch: str) -> None:

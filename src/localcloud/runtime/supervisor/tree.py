@@ -9,7 +9,6 @@ import contextlib
 import ctypes
 import os
 import signal
-import subprocess
 import sys
 import time
 
@@ -136,6 +135,8 @@ def linux_processes() -> dict[int, tuple[int, int, int]]:
 
 def portable_processes() -> dict[int, tuple[int, int, int]]:
     """From ps, which POSIX promises."""
+    import subprocess  # takes longer than the start of a container on Linux, which does without
+
     listing = subprocess.run(
         ["ps", "-A", "-o", "pid=,ppid=,pgid=,rss=,stat="], capture_output=True, text=True, check=False
     ).stdout
