@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,7 @@ class Project:
     """A project folder: mlops.yaml, model.py and rows.parquet, to be spoiled by a test."""
 
     folder: Path
+    launcher: subprocess.Popen[str]
     settings: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -93,16 +95,33 @@ class Project:
         return {name: value for name, value in given.items() if value is not None}
 
     def run(self, *arguments: str, **variables: str | None) -> Run:
-        done = subprocess.run(
-            self.command(*arguments),
-            cwd=self.folder,
-            env=self.environment(**variables),
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        return Run(done.returncode, done.stdout, done.stderr)
+        """Runs the container to its end."""
+        out, err = self.folder.parent / "stdout", self.folder.parent / "stderr"
+        request = {
+            "argv": self.command(*arguments)[3:],
+            "cwd": str(self.folder),
+            "env": self.environment(**variables),
+            "out": str(out),
+            "err": str(err),
+        }
+        self.launcher.stdin.write(json.dumps(request) + "\n")
+        self.launcher.stdin.flush()
+        code = int(self.launcher.stdout.readline())
+        return Run(code, out.read_text(), err.read_text())
+
+
+@pytest.fixture(scope="session")
+def launcher() -> Iterator[subprocess.Popen[str]]:
+    """What starts the containers: see launcher.py."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("launcher.py"))],
+        env={**os.environ, "PYTHONPATH": str(SOURCES), "OMP_NUM_THREADS": "1"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        yield process
+        process.stdin.close()
 
 
 def flights(rows: int = 600) -> dict[str, Any]:
@@ -121,11 +140,12 @@ def flights(rows: int = 600) -> dict[str, Any]:
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Project:
+def project(tmp_path: Path, launcher: subprocess.Popen[str]) -> Project:
     folder = tmp_path / "project"
     folder.mkdir()
     made = Project(
         folder,
+        launcher,
         {
             "project": "my-project",
             "data": {
