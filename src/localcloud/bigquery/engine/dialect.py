@@ -98,7 +98,9 @@ def parse(sql: str) -> exp.Expr:
         foreign = _FOREIGN.search(sql)
         if foreign:
             what = foreign[0].rstrip("( ").upper()
-            raise Refused(f"{what} is not carried over to the local BigQuery{position(sql, foreign.start())}") from error
+            raise Refused(
+                f"{what} is not carried over to the local BigQuery{position(sql, foreign.start())}"
+            ) from error
         raise _syntax_error(sql, error) from error
     except TokenError as error:
         raise InvalidQuery(f"Syntax error: {str(error).splitlines()[0]}") from error

@@ -17,7 +17,7 @@ from ..refs import DatasetRef, TableRef
 from ..resources import fields_of
 from ..tables import Resource, Tables
 from ..types import FieldSchema, Type, quote, type_of
-from . import functions_dates, functions_general, functions_scalar, script
+from . import constructors, functions_dates, functions_general, functions_scalar, literals, operators, script
 from .dialect import parse
 from .environment import Names
 from .execution import Analysed, Destination, Execution, finished
@@ -31,7 +31,8 @@ from .scope import Column, Scope, Source, Statement
 from .session import TEMPORARY, Session
 from .values import Expr
 
-_REGISTERED = (functions_dates, functions_general, functions_scalar)
+# These add their functions and expressions to the tables of `calls` and `expressions` when they are imported.
+_REGISTERED = (constructors, functions_dates, functions_general, functions_scalar, literals, operators)
 _CACHED = 256
 
 

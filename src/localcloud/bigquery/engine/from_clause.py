@@ -6,7 +6,8 @@ from sqlglot import exp
 
 from ..storage import literal
 from ..types import BOOL, INT64, Type
-from .expressions import analyze, compare, condition
+from .expressions import analyze, condition
+from .operators import compare
 from .query import output_source, relation, subquery
 from .scope import Column, Relation, Scope, Source
 from .values import Expr, coerce, field_access, supertype

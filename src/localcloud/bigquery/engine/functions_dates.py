@@ -10,7 +10,8 @@ from sqlglot import exp
 from ..types import DATE, DATETIME, INT64, INTERVAL, STRING, TIME, TIMESTAMP, Type
 from .calls import Call, date_part, function
 from .casts import cast
-from .expressions import analyze, interval_amount
+from .expressions import analyze
+from .literals import interval_amount
 from .values import Expr, coerce, coercible
 
 _MICROS = {

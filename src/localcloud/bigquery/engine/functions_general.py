@@ -9,7 +9,8 @@ from sqlglot import exp
 from ..types import BYTES, INT64, JSON, STRING, Type, array
 from .calls import Call, function
 from .casts import cast
-from .expressions import branches, condition, struct_of
+from .constructors import struct_of
+from .expressions import branches, condition
 from .json_text import json_text
 from .values import Expr, coerce, coercible, supertype, text_sql
 

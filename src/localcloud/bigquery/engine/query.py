@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from sqlglot import exp
 
 from ..types import INT64, Type
-from .expressions import analyze, condition, pack
+from .constructors import pack
+from .expressions import analyze, condition
 from .scope import Column, Relation, Scope, Source
 from .values import Expr, coerce, coercible, supertype
 
