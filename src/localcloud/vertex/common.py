@@ -177,6 +177,11 @@ def logs_link(project: str, resource: str, conditions: Iterable[str]) -> str:
     )
 
 
+def project_environment(project: str) -> dict[str, str]:
+    """The variables by which clients in a container find its project: the local cloud's own name the default one."""
+    return {"GOOGLE_CLOUD_PROJECT": project, "CLOUDSDK_CORE_PROJECT": project}
+
+
 def expand(text: str, variables: dict[str, str]) -> str:
     """`$(NAME)` replaced as Kubernetes does: unknown names stay, `$$(` is a plain `$(`."""
 

@@ -84,7 +84,7 @@ class EndpointService:
         if endpoint.dedicated_endpoint_enabled:
             endpoint.dedicated_endpoint_dns = host_of(name, location_of(name), project_of(name))
         endpoint = self._vertex.store.create(name, endpoint)
-        self._fleet.refresh(endpoint)
+        self._fleet.refresh(endpoint.name)
         metadata = generic_metadata(v1.CreateEndpointOperationMetadata)
         return self._vertex.operations.done(name, endpoint, metadata)
 
@@ -115,7 +115,7 @@ class EndpointService:
             endpoint = self._vertex.store.update(request.endpoint, request.update_mask, allowed=_UPDATABLE)
             check_display_name(endpoint.display_name, "endpoint.display_name")
             _check_traffic(endpoint, endpoint.traffic_split)
-        self._fleet.refresh(endpoint)
+        self._fleet.refresh(endpoint.name)
         return endpoint
 
     def update_endpoint_long_running(self, request: Any) -> Any:
@@ -123,7 +123,7 @@ class EndpointService:
         self._get(request.endpoint.name)
         request.endpoint.name = self._vertex.name(request.endpoint.name)
         endpoint = self._vertex.store.update(request.endpoint, ["client_connection_config"])
-        self._fleet.refresh(endpoint)
+        self._fleet.refresh(endpoint.name)
         metadata = generic_metadata(v1.UpdateEndpointOperationMetadata)
         return self._vertex.operations.done(endpoint.name, endpoint, metadata)
 
@@ -137,7 +137,7 @@ class EndpointService:
                 "Undeploy them before deleting the Endpoint."
             )
         self._vertex.store.delete(endpoint.name, v1.Endpoint)
-        self._fleet.forget(endpoint.name)
+        self._fleet.refresh(endpoint.name)
         metadata = generic_metadata(v1.DeleteOperationMetadata)
         return self._vertex.operations.done(endpoint.name, metadata=metadata)
 
@@ -204,7 +204,8 @@ class EndpointService:
             del stored.deployed_models[:]
             stored.deployed_models.extend(kept)
 
-        self._fleet.refresh(self._vertex.store.modify(name, v1.Endpoint, change))
+        self._vertex.store.modify(name, v1.Endpoint, change)
+        self._fleet.refresh(name)
         deployment = self._fleet.remove(name, deployed_id)
 
         def work(handle: OperationHandle) -> Any:
@@ -280,7 +281,8 @@ class EndpointService:
                 for key, share in split.items():
                     stored.traffic_split[deployed.id if key == "0" else key] = share
 
-        self._fleet.refresh(self._vertex.store.modify(name, v1.Endpoint, change))
+        self._vertex.store.modify(name, v1.Endpoint, change)
+        self._fleet.refresh(name)
 
 
 def _refuse_what_is_not_done(endpoint: Any) -> None:

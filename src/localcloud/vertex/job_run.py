@@ -16,7 +16,17 @@ from typing import Any
 
 from localcloud.errors import CloudError, Code
 from localcloud.runtime import Container, ContainerSpec, LogTarget, StartFailed
-from localcloud.vertex.common import Vertex, failure_lines, id_of, logs_link, machine_memory, now, project_of, v1
+from localcloud.vertex.common import (
+    Vertex,
+    failure_lines,
+    id_of,
+    logs_link,
+    machine_memory,
+    now,
+    project_environment,
+    project_of,
+    v1,
+)
 from localcloud.vertex.worker_pools import Cluster, Replica, job_environment, replicas
 
 _log = logging.getLogger(__name__)
@@ -203,8 +213,7 @@ class JobRun:
             image = images.with_packages(task.executor_image_uri, packages) if packages else task.executor_image_uri
             command, args = ["python3", "-m", task.python_module], list(task.args)
         project = self._vertex.projects.id(project_of(self.name))
-        # the local cloud's own variables name its default project: clients are to find the job's
-        environment = {"GOOGLE_CLOUD_PROJECT": project, **self._environment, **self._cluster.environment(replica)}
+        environment = project_environment(project) | self._environment | self._cluster.environment(replica)
         environment |= {entry.name: entry.value for entry in task.env}
         return ContainerSpec(
             name=replica.name,

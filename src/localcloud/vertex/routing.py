@@ -59,6 +59,7 @@ class Fleet:
         self._vertex = vertex
         self._versions = Versions(vertex)
         self._lock = threading.Lock()
+        self._refreshing = threading.Lock()
         self._deployments: dict[tuple[str, str], Deployment] = {}
         self._routes: dict[str, Route] = {}
 
@@ -70,7 +71,7 @@ class Fleet:
                 deployment = Deployment(self._vertex, Serving(endpoint.name, deployed, model))
                 self.add(deployment)
                 deployment.scale(deployment.serving.replicas)
-            self.refresh(endpoint)
+            self.refresh(endpoint.name)
 
     def stop(self) -> None:
         """End all replicas."""
@@ -103,24 +104,28 @@ class Fleet:
         with self._lock:
             return any(key[0] == endpoint for key in self._deployments)
 
-    def refresh(self, endpoint: Any) -> None:
-        """Route by an endpoint as it is stored now."""
+    def refresh(self, endpoint: str) -> None:
+        """Route by an endpoint as it is stored now: whoever changed it last, the route is the last one's."""
+        with self._refreshing:
+            stored = self._vertex.store.find(endpoint, v1.Endpoint)
+            if stored is None:
+                self._routes.pop(endpoint, None)
+            else:
+                self._routes[endpoint] = self._route(stored)
+
+    def _route(self, endpoint: Any) -> Route:
         shares = [
             (deployment, share)
             for deployed_id, share in endpoint.traffic_split.items()
             if share and (deployment := self.find(endpoint.name, deployed_id)) is not None
         ]
-        self._routes[endpoint.name] = Route(
+        return Route(
             endpoint=endpoint.name,
             dedicated=endpoint.dedicated_endpoint_enabled,
             timeout=_timeout(endpoint),
             deployments=tuple(deployment for deployment, _ in shares),
             bounds=tuple(accumulate(share for _, share in shares)),
         )
-
-    def forget(self, endpoint: str) -> None:
-        """Route no longer to an endpoint that was deleted."""
-        self._routes.pop(endpoint, None)
 
     def route(self, endpoint: str) -> Route:
         """The route of an endpoint.

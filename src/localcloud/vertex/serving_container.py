@@ -12,7 +12,15 @@ from typing import Any
 from localcloud.errors import Unimplemented
 from localcloud.runtime import ContainerSpec, LogTarget
 from localcloud.vertex import artifacts
-from localcloud.vertex.common import Vertex, expand, id_of, location_of, machine_memory, project_of
+from localcloud.vertex.common import (
+    Vertex,
+    expand,
+    id_of,
+    location_of,
+    machine_memory,
+    project_environment,
+    project_of,
+)
 
 DEFAULT_STARTUP = 1800.0
 """Seconds that a container has to become healthy, unless the model's deployment_timeout says otherwise."""
@@ -99,8 +107,7 @@ class Serving:
         """
         spec = self.model.container_spec
         project = vertex.projects.id(project_of(self.endpoint))
-        # the local cloud's own variables name its default project: clients are to find the endpoint's
-        environment = {"GOOGLE_CLOUD_PROJECT": project, **self.environment(port)}
+        environment = project_environment(project) | self.environment(port)
         log = LogTarget(
             log_name=f"projects/{project}/logs/aiplatform.googleapis.com%2Fprediction_container",
             resource_type="aiplatform.googleapis.com/Endpoint",

@@ -237,6 +237,24 @@ def test_a_replica_that_was_killed_is_started_again(create: Callable[..., Any], 
     assert ended.state.name == "JOB_STATE_SUCCEEDED", ended.error
 
 
+def test_the_whole_job_restarts_with_a_worker_where_asked(create: Callable[..., Any], client: Client, sdk: str) -> None:
+    common = f"import os, signal, time\nfrom pathlib import Path\nmarks = Path('/gcs/{sdk}')\n"
+    chief = common + (
+        "if not (marks / 'began').exists():\n    (marks / 'began').write_text('x')\n    time.sleep(600)\n"
+    )
+    worker = common + (
+        "while not (marks / 'began').exists():\n"
+        "    time.sleep(0.02)\n"
+        "if not (marks / 'killed').exists():\n"
+        "    (marks / 'killed').write_text('x')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "time.sleep(600)\n"
+    )
+    job = create(pool(chief), pool(worker), scheduling={"restart_job_on_worker_restart": True})
+    ended = until(client, job.name, *OVER)
+    assert ended.state.name == "JOB_STATE_SUCCEEDED", ended.error
+
+
 def test_cancel_and_timeout(create: Callable[..., Any], client: Client) -> None:
     job = create(pool("import time; time.sleep(600)"))
     until(client, job.name, "RUNNING")
