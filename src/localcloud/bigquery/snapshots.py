@@ -23,6 +23,8 @@ from .types import FieldSchema
 _FIELDS = b"bigquery:fields"
 _ID = re.compile(r"[A-Za-z0-9_]{8,128}")
 _BATCH_ROWS = 65_536
+_KEPT_OPEN = 256
+"""Snapshots that stay mapped; others are opened again when they are asked for."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Snapshots:
                 except FileNotFoundError:
                     return None
                 snapshot = self._open[name] = Snapshot(name, path, created, created + self._lifetime)
+                while len(self._open) > _KEPT_OPEN:
+                    del self._open[next(iter(self._open))]
         return snapshot if snapshot.expires > time.time() else None
 
     def delete(self, name: str) -> None:
