@@ -166,6 +166,9 @@ async def splice(connection: socket.socket, path: Path) -> None:
     near.peer, far.peer = far, near
     await loop.create_unix_connection(lambda: far, str(path))
     await loop.connect_accepted_socket(lambda: near, connection)
+    if far.ended.done() and near.transport is not None:
+        # the server hung up before the client's side was joined
+        near.transport.close()
     await asyncio.gather(near.ended, far.ended)
 
 
