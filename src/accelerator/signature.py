@@ -131,15 +131,12 @@ class Signature:
             if content.pop("format") != FORMAT:
                 raise SignatureError(f"{path} is of a format that this version does not know")
             content["features"] = tuple(
-                Feature(**{**feature, "categories": tuple(feature["categories"])})
-                for feature in content["features"]
+                Feature(**{**feature, "categories": tuple(feature["categories"])}) for feature in content["features"]
             )
             content["classes"] = tuple(content["classes"])
             return cls(**content)
         except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise SignatureError(
-                f"{path} is not a model signature: {type(error).__name__}: {error}"
-            ) from error
+            raise SignatureError(f"{path} is not a model signature: {type(error).__name__}: {error}") from error
 
 
 def _feature(column: pd.Series[Any], nullable: bool | None) -> Feature:
