@@ -5,6 +5,7 @@ from __future__ import annotations
 from localcloud.service import Api, Cloud
 from localcloud.storage.app import PATHS, StorageApp
 from localcloud.storage.notifications import Notifications
+from localcloud.storage.recovery import recover
 from localcloud.storage.store import Store
 
 
@@ -14,7 +15,7 @@ def api(cloud: Cloud) -> Api:
     notifications = Notifications(store, cloud.call)
 
     def start() -> None:
-        store.recover()
+        recover(store)
         notifications.start()
 
     def stop() -> None:

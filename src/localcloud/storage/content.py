@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
 import os
 import secrets
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,8 +26,8 @@ _MAX_BLOCKS = 512
 """Pieces that one system call may write (IOV_MAX is 1024)."""
 _WORTH_A_THREAD = 1 << 16
 """Bytes from which writing and hashing take longer than changing threads."""
-
-_hashers = ThreadPoolExecutor(max_workers=4, thread_name_prefix="storage-hash")
+_AHEAD = 16
+"""Steps, two for each block, that the threads may be behind."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ class Content:
 
 
 class Hashes:
-    """MD5 and CRC32C of a stream. MD5 runs beside the writing: it is the slowest step."""
+    """MD5 and CRC32C of a stream."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -89,7 +91,10 @@ def hash_file(descriptor: int, size: int | None = None) -> Hashes:
 
 
 class Incoming:
-    """A file that is being written, in blocks, by one request at a time.
+    """A file that is being written by one request at a time.
+
+    What is large is written and hashed by two threads of its own, in order, some blocks behind what arrives: MD5 is
+    the slowest step of an upload, and a file that a kill cuts short has no holes.
 
     Args:
         path: Where to write; it is continued if it is there.
@@ -100,71 +105,83 @@ class Incoming:
         self.path = path
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
         self.size = os.fstat(self._descriptor).st_size
+        """Bytes in the file, once flushed."""
         if hashes is None or hashes.size != self.size:
             hashes = hash_file(self._descriptor) if self.size else Hashes()
         self.hashes = hashes
         self._blocks: list[bytes] = []
         self._pending = 0
-        self._step: asyncio.Task[None] | None = None
+        self._threads: tuple[ThreadPoolExecutor, ThreadPoolExecutor] | None = None
+        self._steps: deque[asyncio.Future[None]] = deque()
+        self._error: OSError | None = None
 
     async def add(self, data: bytes) -> None:
-        """Take in data; while some is written and hashed more may arrive.
-
-        Raises:
-            OSError: The disk is full, say.
-        """
+        """Take in data, which is written and hashed while more arrives."""
         self._blocks.append(data)
         self._pending += len(data)
         if self._pending >= BLOCK or len(self._blocks) >= _MAX_BLOCKS:
-            await self.settle()
-            self._step = asyncio.create_task(self._store(self._take()))
-
-    async def settle(self) -> None:
-        """Wait until what is in hand is stored."""
-        if self._step:
-            step, self._step = self._step, None
-            await step
+            self._begin(self._take())
+            while len(self._steps) > _AHEAD:
+                await self._steps.popleft()
+            if self._error:
+                await self._settle()
 
     async def flush(self) -> None:
-        """Store everything that has been added."""
-        await self.settle()
-        if self._pending >= _WORTH_A_THREAD:
-            await self._store(self._take())
+        """Store everything that has been added.
+
+        Raises:
+            OSError: Some of it could not be written: the disk is full, say.
+        """
+        if self._pending and (self._threads or self._pending >= _WORTH_A_THREAD):
+            self._begin(self._take())
         elif self._pending:
             blocks = self._take()
-            self.size += _write(self._descriptor, blocks, self.size)
+            self._store(blocks)
             self.hashes.update(blocks)
-
-    def _take(self) -> list[bytes]:
-        blocks, self._blocks, self._pending = self._blocks, [], 0
-        return blocks
-
-    async def _store(self, blocks: list[bytes]) -> None:
-        loop = asyncio.get_running_loop()
-        hashed = loop.run_in_executor(_hashers, self.hashes.update, blocks)
-        try:
-            self.size += await loop.run_in_executor(_hashers, _write, self._descriptor, blocks, self.size)
-        finally:
-            await hashed
+        await self._settle()
 
     def content(self) -> Content:
         """The finished content; call flush first."""
         return Content(self.path, self.size, self.hashes.md5, self.hashes.crc32c)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the file and keep it."""
+        await asyncio.gather(*self._steps, return_exceptions=True)
+        for thread in self._threads or ():
+            thread.shutdown(wait=False)
         os.close(self._descriptor)
 
     async def abandon(self) -> None:
-        """Close the file and delete it."""
+        """Close the file and delete it, unless it has become an object."""
+        await self.close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.path)
+
+    def _take(self) -> list[bytes]:
+        blocks, self._blocks, self._pending = self._blocks, [], 0
+        return blocks
+
+    def _begin(self, blocks: list[bytes]) -> None:
+        if not self._threads:
+            self._threads = (ThreadPoolExecutor(1, "storage-write"), ThreadPoolExecutor(1, "storage-hash"))
+        writer, hasher = self._threads
+        loop = asyncio.get_running_loop()
+        self._steps.append(loop.run_in_executor(writer, self._store, blocks))
+        self._steps.append(loop.run_in_executor(hasher, self.hashes.update, blocks))
+
+    def _store(self, blocks: list[bytes]) -> None:
+        if self._error:
+            return  # nothing may follow what could not be written
         try:
-            await self.settle()
-        except OSError:
-            pass
-        finally:
-            self.close()
-            if os.path.exists(self.path):
-                os.unlink(self.path)
+            self.size += _write(self._descriptor, blocks, self.size)
+        except OSError as error:
+            self._error = error
+
+    async def _settle(self) -> None:
+        while self._steps:
+            await self._steps.popleft()
+        if self._error:
+            raise self._error
 
 
 def _write(descriptor: int, blocks: list[bytes], offset: int) -> int:

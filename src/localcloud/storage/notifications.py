@@ -20,8 +20,8 @@ from localcloud.catalog import Package
 from localcloud.errors import CloudError, InvalidArgument, NotFound
 from localcloud.storage import errors
 from localcloud.storage.database import StoredObject
-from localcloud.storage.resources import object_resource
-from localcloud.storage.store import Store, timestamp
+from localcloud.storage.resources import object_resource, timestamp
+from localcloud.storage.store import Store
 
 EVENTS = ("OBJECT_FINALIZE", "OBJECT_METADATA_UPDATE", "OBJECT_DELETE", "OBJECT_ARCHIVE")
 FORMATS = ("JSON_API_V1", "NONE")

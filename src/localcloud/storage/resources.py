@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from localcloud.projects import number_of
 from localcloud.storage import errors
 from localcloud.storage.database import Bucket, StoredObject
-from localcloud.storage.store import timestamp
 
 Resource = dict[str, Any]
 
@@ -195,6 +194,12 @@ def merge(old: Resource, patch: Mapping[str, Any]) -> Resource:
         else:
             old[key] = value
     return old
+
+
+def timestamp(microseconds: int) -> str:
+    """RFC 3339 with milliseconds, as the JSON API shows times."""
+    moment = datetime.fromtimestamp(microseconds / 1e6, UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{microseconds // 1000 % 1000:03d}Z"
 
 
 def _check_class(properties: Resource) -> None:

@@ -4,7 +4,7 @@ HTTP, JSON and listing are left to others; so is which file an object is (files.
 
 How they agree. A row names its file by size, mtime and inode. Content arrives in a file of its own; its row
 is committed with that file's identity, then the file is renamed to the object's place: an answer is sent
-after both, and after a crash between them `recover` finishes the rename. A file that no row describes came
+after both, and after a crash between them recovery.py finishes the rename. A file that no row describes came
 from outside and gets a new generation when it is next looked at; a row without a file is forgotten.
 """
 
@@ -17,7 +17,6 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +27,6 @@ from localcloud.storage.files import Folder, Found, Walk, bucket_problem, name_p
 from localcloud.storage.preconditions import Preconditions
 
 NO_CONDITIONS = Preconditions()
-
-SESSION_DAYS = 7
-"""How long an upload that is not finished is kept, as on Google Cloud."""
 
 Listener = Callable[[str, StoredObject, dict[str, str]], None]
 """Called within the transaction of a change: (event type, object, further attributes)."""
@@ -46,8 +42,8 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.buckets = root / "buckets"
         self.incoming = root / "storage" / "incoming"
-        self._archive = root / "storage" / "archive"
-        for folder in (self.buckets, self.incoming, self._archive):
+        self.archive = root / "storage" / "archive"
+        for folder in (self.buckets, self.incoming, self.archive):
             folder.mkdir(parents=True, exist_ok=True)
         self.database = Database(root / "storage" / "storage.db")
         self.listener: Listener = lambda event, version, attributes: None
@@ -127,7 +123,7 @@ class Store:
                     self.drop_session(session)
             self.database.forget_bucket(name)
             shutil.rmtree(path, ignore_errors=True)  # empty folders and what cannot be an object
-            shutil.rmtree(self._archive / name, ignore_errors=True)
+            shutil.rmtree(self.archive / name, ignore_errors=True)
 
     def folder(self, bucket: str) -> Folder:
         """The bucket's folder; 404 if there is no such bucket."""
@@ -148,7 +144,7 @@ class Store:
         """The live version of a file that a walk has found; None if it is gone since."""
         with self.database.lock:
             version = self.database.live(bucket, found.name)
-            if version and version.file == _identity(found.stat):
+            if version and version.file == identity_of(found.stat):
                 return version
             # The walk may have seen the file before a write that came later: look again.
             return self.live(bucket, found.name)
@@ -156,25 +152,25 @@ class Store:
     def _settle(self, bucket: str, name: str, found: Found | None) -> StoredObject | None:
         """Make the row agree with the file that was found, and give the live version."""
         version = self.database.live(bucket, name)
-        if version and found and version.file == _identity(found.stat):
+        if version and found and version.file == identity_of(found.stat):
             return version
         if not version and not found:
             return None
         with self.database.transaction():
             if version:
-                self._vanished(version, overwritten=found is not None)
+                self._vanished(version)
             if not found:
                 return None
             now = self.database.now()
             properties = {"contentType": mimetypes.guess_type(name)[0] or "application/octet-stream"}
-            size, mtime, inode = _identity(found.stat)
+            size, mtime, inode = identity_of(found.stat)
             fresh = StoredObject(bucket, name, now, 1, size, mtime, inode, "", "", now, now, 0, properties)
             self.database.save(fresh)
             attributes = {"overwroteGeneration": str(version.generation)} if version else {}
             self.listener("OBJECT_FINALIZE", fresh, attributes)
             return fresh
 
-    def _vanished(self, version: StoredObject, overwritten: bool) -> None:
+    def _vanished(self, version: StoredObject) -> None:
         """The file of the live version is gone: it is noncurrent if it was being archived, else deleted."""
         if os.path.exists(self._archived(version)):
             self.database.save(replace(version, deleted=self.database.now()))
@@ -230,7 +226,7 @@ class Store:
             return version
         try:
             hashes = hash_file(descriptor)
-            unchanged = _identity(os.fstat(descriptor)) == version.file
+            unchanged = identity_of(os.fstat(descriptor)) == version.file
         finally:
             os.close(descriptor)
         with self.database.transaction():
@@ -242,7 +238,7 @@ class Store:
             return version
 
     def _archived(self, version: StoredObject) -> str:
-        return os.path.join(self._archive, version.bucket, str(version.generation))
+        return os.path.join(self.archive, version.bucket, str(version.generation))
 
     def _path(self, version: StoredObject) -> str:
         if version.deleted:
@@ -282,7 +278,7 @@ class Store:
             path = folder.prepare(name)
             if old and place.versioned:
                 self._keep_file(old)
-            size, mtime, inode = _identity(os.stat(content.path))
+            size, mtime, inode = identity_of(os.stat(content.path))
             with self.database.transaction():
                 now = self.database.now()
                 new = StoredObject(
@@ -410,47 +406,9 @@ class Store:
         shutil.rmtree(self.incoming / f"{session.id}.parts", ignore_errors=True)
         (self.incoming / session.id).unlink(missing_ok=True)
 
-    def recover(self) -> None:
-        """Finish what a killed process left: called once, before the first request."""
-        oldest = self.database.now() - SESSION_DAYS * 86_400_000_000
-        sessions = set()
-        for session in self.database.sessions():
-            if session.created < oldest:
-                self.drop_session(session)
-            elif "generation" not in session.state:
-                sessions |= {session.id, f"{session.id}.parts"}
-        with os.scandir(self.incoming) as entries:
-            for entry in list(entries):
-                if entry.name in sessions:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-                    continue
-                identity = _identity(entry.stat(follow_symlinks=False))
-                for version in self.database.live_by_inode(identity[2]):
-                    if version.file == identity and self.find_bucket(version.bucket):
-                        Folder(self.buckets / version.bucket).put(entry.path, version.name)
-                        break
-                else:
-                    os.unlink(entry.path)
-        for bucket in self.list_buckets():
-            self._recover_archive(bucket.name)
 
-    def _recover_archive(self, bucket: str) -> None:
-        folder = self._archive / bucket
-        if not folder.is_dir():
-            return
-        noncurrent = {str(version.generation) for version in self.database.noncurrent(bucket)}
-        for path in folder.iterdir():
-            if path.name not in noncurrent:
-                for name in self.database.names(bucket):  # a deletion may have been cut short
-                    self.live(bucket, name)
-                noncurrent = {str(version.generation) for version in self.database.noncurrent(bucket)}
-                if path.name not in noncurrent:
-                    path.unlink()
-
-
-def _identity(status: os.stat_result) -> tuple[int, int, int]:
+def identity_of(status: os.stat_result) -> tuple[int, int, int]:
+    """What StoredObject.file is compared with: (size, mtime, inode)."""
     return (status.st_size, status.st_mtime_ns, status.st_ino)
 
 
@@ -461,9 +419,3 @@ def _check_holds(version: StoredObject) -> None:
                 f"Object '{version.bucket}/{version.name}' is under active {word} hold and cannot be "
                 "deleted, overwritten or archived until hold is removed."
             )
-
-
-def timestamp(microseconds: int) -> str:
-    """RFC 3339 with milliseconds, as the JSON API shows times."""
-    moment = datetime.fromtimestamp(microseconds / 1e6, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{microseconds // 1000 % 1000:03d}Z"

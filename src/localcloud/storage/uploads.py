@@ -182,22 +182,18 @@ class Uploads:
                     await incoming.flush()
                 if total is None and end is None:
                     total = incoming.size
-            if total is None or incoming.size < total:
-                self._hashes[session.id] = incoming.hashes
-                return _incomplete(incoming.size)
-            if incoming.size > total:
+            if total is not None and incoming.size > total:
                 raise errors.invalid(f"{incoming.size} bytes were sent of an upload of {total} bytes.")
-            return await self._complete(request, session, incoming.content())
+            if incoming.size == total:
+                content = incoming.content()
+                check_hashes(content, session.state["hashes"], request.headers)
+                version = await in_thread(self._store_session, session, content)
+                self._locks.pop(session.id, None)
+                return object_resource(version, media_url(request))
+            self._hashes[session.id] = incoming.hashes
+            return _incomplete(incoming.size)
         finally:
-            if session.id not in self._hashes and incoming.hashes.size == incoming.size:
-                self._hashes[session.id] = incoming.hashes
-            incoming.close()
-
-    async def _complete(self, request: Request, session: Session, content: Content) -> Answer:
-        check_hashes(content, session.state["hashes"], request.headers)
-        version = await in_thread(self._store_session, session, content)
-        self._hashes.pop(session.id, None)
-        return object_resource(version, media_url(request))
+            await incoming.close()
 
     def _store_session(self, session: Session, content: Content) -> StoredObject:
         conditions = Preconditions.of(session.state["parameters"])

@@ -17,6 +17,7 @@ from localcloud.storage.content import Content, hash_file
 from localcloud.storage.database import StoredObject
 from localcloud.storage.listing import Query, list_objects
 from localcloud.storage.preconditions import Preconditions
+from localcloud.storage.recovery import recover
 from localcloud.storage.store import Store
 
 NAMES = ["a", "a/", "a/b", "a/b/c", "a//b", "../a", "b", "b/c", "b.txt", "ü"]
@@ -111,7 +112,7 @@ class StoreMachine(RuleBasedStateMachine):
     def restart(self) -> None:
         self.store.database.close()
         self.store = Store(self.root)
-        self.store.recover()
+        recover(self.store)
 
     @rule(prefix=st.sampled_from(["", "a", "a/", "b", "x"]), size=st.integers(1, 4))
     def list_with_delimiter(self, prefix: str, size: int) -> None:
@@ -182,7 +183,7 @@ def test_a_write_cut_short_is_old_or_new(
         with pytest.raises(Killed):
             store.put("bucket", "x", content, {"metadata": {"is": "new"}})
     again = Store(tmp_path)
-    again.recover()
+    recover(again)
     version, descriptor = again.open("bucket", "x")
     data = os.read(descriptor, 10).decode()
     os.close(descriptor)
@@ -200,7 +201,7 @@ def test_a_deletion_cut_short_keeps_the_version(store: Store, monkeypatch: pytes
         store.delete("bucket", "x")
     store.database.close()
     again = Store(tmp_path)
-    again.recover()
+    recover(again)
     assert again.live("bucket", "x") is None
     kept = list_objects(again, "bucket", Query(versions=True)).items
     assert [version.generation for version in kept] == [first.generation]
