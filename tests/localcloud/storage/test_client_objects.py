@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 from google.api_core import exceptions
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import storage
 from google.cloud.storage import transfer_manager
 from tests.conftest import LocalCloud
@@ -325,3 +326,18 @@ def test_transfer_manager(bucket: storage.Bucket, tmp_path: Path) -> None:
         bucket, names, destination_directory=str(tmp_path / "got"), worker_type="thread"
     )
     assert (tmp_path / "got/sub/b.txt").read_text() == "sub/b.txt"
+
+
+def test_an_endpoint_instead_of_a_proxy(cloud: LocalCloud, bucket: storage.Bucket) -> None:
+    """What STORAGE_EMULATOR_HOST and gcloud's endpoint override come down to."""
+    options = {"api_endpoint": cloud.url}
+    client = storage.Client("p", credentials=AnonymousCredentials(), client_options=options)
+    here = client.bucket(bucket.name)
+    here.blob("a/b").upload_from_string(bytes(9_000_000))
+    blob = here.get_blob("a/b")
+    assert blob.media_link.startswith(cloud.url)
+    assert len(blob.download_as_bytes()) == 9_000_000
+    with client.batch():
+        here.delete_blob("a/b")
+    assert list(client.list_blobs(bucket.name)) == []
+    client.close()
