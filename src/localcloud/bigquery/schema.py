@@ -67,7 +67,7 @@ def changes(
 def merged(
     table: str,
     old: Sequence[FieldSchema],
-    data: Sequence[FieldSchema],
+    data: Sequence[Mapping[str, Any]],
     options: Sequence[str],
 ) -> list[FieldSchema]:
     """The schema of a table after a write whose data has other fields, as `schemaUpdateOptions` allow.

@@ -30,18 +30,27 @@ def _array_literal(node: exp.Expr, scope: Scope) -> Expr:
     if len(items) == 1 and isinstance(items[0], exp.Query) and not isinstance(items[0], exp.Subquery):
         relation = subquery(items[0], scope)
         if len(relation.columns) != 1:
-            raise scope.statement.error("ARRAY subquery cannot have more than one column unless using SELECT AS STRUCT to build STRUCT values", node)  # fmt: skip
+            raise scope.statement.error(
+                "ARRAY subquery cannot have more than one column unless using SELECT AS STRUCT to build STRUCT values",
+                node,
+            )
         element = relation.columns[0][1]
         if element.element is not None:
-            raise scope.statement.error("Cannot use array subquery with column of type ARRAY because nested arrays are not supported", node)  # fmt: skip
+            raise scope.statement.error(
+                "Cannot use array subquery with column of type ARRAY because nested arrays are not supported", node
+            )
         return Expr(f"coalesce(ARRAY({relation.sql}), [])", array(element))
     values = [analyze(item, scope) for item in items]
     element_ = supertype(values)
     if element_ is None:
         types = sorted({str(v.type) for v in values})
-        raise scope.statement.error(f"Array elements of types {{{', '.join(types)}}} do not have a common supertype", node)  # fmt: skip
+        raise scope.statement.error(
+            f"Array elements of types {{{', '.join(types)}}} do not have a common supertype", node
+        )
     if element_.element is not None:
-        raise scope.statement.error("Cannot construct array with element type ARRAY because nested arrays are not supported", node)  # fmt: skip
+        raise scope.statement.error(
+            "Cannot construct array with element type ARRAY because nested arrays are not supported", node
+        )
     return array_of(values, element_)
 
 
@@ -118,7 +127,9 @@ def _cast(node: exp.Expr, scope: Scope) -> Expr:
 def _typed_struct(node: exp.Struct, target: Type, scope: Scope) -> Expr:
     values = [analyze(item, scope) for item in node.expressions]
     if len(values) != len(target.fields):
-        raise scope.statement.error(f"STRUCT constructor has {len(values)} values for {len(target.fields)} fields", node)  # fmt: skip
+        raise scope.statement.error(
+            f"STRUCT constructor has {len(values)} values for {len(target.fields)} fields", node
+        )
     fitted = []
     for value, (name, type_) in zip(values, target.fields, strict=True):
         if not coercible(value, type_):

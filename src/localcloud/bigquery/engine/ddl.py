@@ -17,8 +17,9 @@ from ..failures import Duplicate, Invalid, Missing
 from ..refs import DatasetRef, TableRef
 from ..resources import fields_of
 from ..tables import Resource
-from ..types import FieldSchema, duckdb_columns, normalize, quote, type_of
-from .ddl_options import clustering, dataset_options, partitioning, table_options
+from ..types import duckdb_columns, normalize, type_of
+from .ddl_alter import alter
+from .ddl_options import clustering, dataset_options, partitioning, path_of, table_options
 from .dialect import tokenize
 from .execution import Analysed, Execution
 from .result import Result
@@ -32,19 +33,14 @@ def run(execution: Execution, tree: exp.Expr, sql: str) -> Result | None:
     handlers: dict[type[exp.Expr], Callable[[Execution, Any, Statement], Result]] = {
         exp.Create: _create,
         exp.Drop: _drop,
-        exp.Alter: _alter,
+        exp.Alter: alter,
     }
     handler = handlers.get(type(tree))
     return None if handler is None else handler(execution, tree, execution.statement(sql))
 
 
-def _path(node: exp.Expr) -> list[str]:
-    inner = node.this if isinstance(node, (exp.Schema, exp.UserDefinedFunction)) else node
-    return [part.name for part in inner.parts] if isinstance(inner, exp.Table) else [inner.name]
-
-
 def _dataset(node: exp.Expr, execution: Execution) -> DatasetRef:
-    parts = _path(node)
+    parts = path_of(node)
     return DatasetRef(".".join(parts[:-1]) or execution.project, parts[-1])
 
 
@@ -86,7 +82,7 @@ def _create(execution: Execution, tree: exp.Create, statement: Statement) -> Res
 
 
 def _create_table(execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]) -> Result:
-    path = _path(tree.this)
+    path = path_of(tree.this)
     temporary = any(isinstance(p, exp.TemporaryProperty) for p in properties)
     query = _query(execution, tree, statement)
     resource = _definition(execution, tree, statement, properties, query)
@@ -172,7 +168,7 @@ def _query(execution: Execution, tree: exp.Create, statement: Statement) -> Anal
 
 def _copied(execution: Execution, tree: exp.Create) -> TableRef | None:
     clone = tree.args.get("clone")
-    return None if clone is None else execution.names().ref(_path(clone.this))
+    return None if clone is None else execution.names().ref(path_of(clone.this))
 
 
 def _definition(
@@ -185,7 +181,7 @@ def _definition(
     resource: Resource = {}
     for like in properties:
         if isinstance(like, exp.LikeProperty):
-            model = execution.tables.require_table(execution.names().ref(_path(like.this)))
+            model = execution.tables.require_table(execution.names().ref(path_of(like.this)))
             keep = ("schema", "timePartitioning", "rangePartitioning", "clustering", "description", "labels")
             resource |= {key: model[key] for key in keep if key in model}
     if isinstance(tree.this, exp.Schema):
@@ -253,7 +249,7 @@ def _create_temporary(
 
 
 def _create_view(execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]) -> Result:
-    ref = execution.names().ref(_path(tree.this))
+    ref = execution.names().ref(path_of(tree.this))
     text = body_text(statement.sql)
     query = execution.analyse(tree.expression, statement.sql)
     if statement.parameters and query.bound:
@@ -296,7 +292,7 @@ def _create_schema(execution: Execution, tree: exp.Create, statement: Statement,
 def _create_function(
     execution: Execution, tree: exp.Create, statement: Statement, properties: list[exp.Expr]
 ) -> Result:
-    path = _path(tree.this)
+    path = path_of(tree.this)
     language = next((p.this.name for p in properties if isinstance(p, exp.LanguageProperty)), "SQL")
     name = path[-1]
     if language.upper() != "SQL":
@@ -361,7 +357,7 @@ def _drop(execution: Execution, tree: exp.Drop, statement: Statement) -> Result:
             execution, tree, result,
             lambda: execution.tables.delete_dataset(ref, delete_contents=bool(tree.args.get("cascade"))),
         )  # fmt: skip
-    path = _path(node)
+    path = path_of(node)
     if kind == "FUNCTION":
         if len(path) == 1 and execution.session.functions.pop(path[0].lower(), None) is not None:
             return Result("DROP_FUNCTION", ddl_operation_performed="DROP")
@@ -394,131 +390,3 @@ def _dropped(execution: Execution, tree: exp.Drop, result: Result, drop: Callabl
             raise Missing(error.message, location="query") from None
         result.ddl_operation_performed = "SKIP"
     return result
-
-
-# ALTER
-
-
-def _alter(execution: Execution, tree: exp.Alter, statement: Statement) -> Result:
-    kind = str(tree.args.get("kind") or "").upper()
-    if kind not in ("TABLE", "VIEW"):
-        raise statement.refuse(f"ALTER {kind}", tree)
-    ref = execution.names().ref(_path(tree.this))
-    result = Result(f"ALTER_{kind}", ddl_target_table=ref, ddl_operation_performed="ALTER")
-    try:
-        execution.tables.require_table(ref)
-    except Missing:
-        if not tree.args.get("exists"):
-            raise
-        result.ddl_operation_performed = "SKIP"
-        return result
-    if execution.dry_run:
-        return result
-    with execution.session.writing() as transaction:
-        transaction.lock("table", ref)
-        for action in tree.args["actions"]:
-            _action(execution, transaction, ref, action, statement)
-    return result
-
-
-def _action(
-    execution: Execution, transaction: Transaction, ref: TableRef, action: exp.Expr, statement: Statement
-) -> None:
-    resource = dict(execution.tables.require_table(ref, transaction))
-    fields: list[FieldSchema] = [dict(f) for f in fields_of(resource)]
-    known = {f["name"].lower(): f for f in fields}
-    run_sql = transaction.connection.execute
-    if isinstance(action, exp.ColumnDef):
-        field = field_of_definition(action, statement)
-        if field["name"].lower() in known:
-            if action.args.get("exists"):
-                return
-            raise Invalid(f"Column already exists: {field['name']}", reason="invalidQuery")
-        fields.append(field)
-    elif isinstance(action, exp.Drop) and str(action.args.get("kind")).upper() == "COLUMN":
-        node = action.args["tables"][0] if action.args.get("tables") else action.this
-        if node.name.lower() not in known:
-            if action.args.get("exists"):
-                return
-            raise Invalid(f"Column not found: {node.name}", reason="invalidQuery")
-        gone = known[node.name.lower()]
-        run_sql(f"ALTER TABLE {ref.duckdb} DROP COLUMN {quote(gone['name'])}")
-        fields = [f for f in fields if f is not gone]
-        execution.tables.replace_schema(transaction, ref, fields)
-        return
-    elif isinstance(action, exp.RenameColumn):
-        old, new = action.this.name, action.args["to"].name
-        if old.lower() not in known:
-            raise Invalid(f"Column not found: {old}", reason="invalidQuery")
-        run_sql(f"ALTER TABLE {ref.duckdb} RENAME COLUMN {quote(known[old.lower()]['name'])} TO {quote(new)}")
-        known[old.lower()]["name"] = new
-        execution.tables.replace_schema(transaction, ref, fields)
-        return
-    elif isinstance(action, exp.AlterColumn):
-        if _alter_column(execution, transaction, ref, action, known, statement):
-            execution.tables.replace_schema(transaction, ref, fields)
-            return
-    elif isinstance(action, exp.AlterSet):
-        options = [o for p in action.expressions for o in (p.expressions if isinstance(p, exp.Properties) else [p])]
-        changes = table_options(options, statement, keep_nulls=True)
-        for key, value in changes.items():
-            if value is None:
-                resource.pop(key, None)
-            else:
-                resource[key] = value
-    elif isinstance(action, exp.AlterRename):
-        _rename(execution, transaction, ref, action.this.name, resource)
-        return
-    else:
-        raise statement.refuse(f"ALTER TABLE {action.sql(dialect='bigquery')}", action)
-    if fields:
-        resource["schema"] = {**(resource.get("schema") or {}), "fields": fields}
-    execution.tables.alter_table(transaction, ref, resource)
-
-
-def _alter_column(
-    execution: Execution,
-    transaction: Transaction,
-    ref: TableRef,
-    action: exp.AlterColumn,
-    known: dict[str, FieldSchema],
-    statement: Statement,
-) -> bool:
-    """Changes a column in place; whether DuckDB's table has been changed with it."""
-    field = known.get(action.name.lower())
-    if field is None:
-        raise Invalid(f"Column not found: {action.name}", reason="invalidQuery")
-    if action.args.get("drop") and action.args.get("allow_null"):
-        field["mode"] = "NULLABLE"
-        return False
-    dtype = action.args.get("dtype")
-    if dtype is not None:
-        from .values import Expr, coercible
-
-        wanted, _ = type_of_node(dtype, statement)
-        old = type_of(field)
-        if not coercible(Expr("", old), wanted):
-            raise Invalid(f"ALTER TABLE ALTER COLUMN SET DATA TYPE requires that the existing column type ({old}) is "
-                          f"assignable to the new type ({wanted})", reason="invalidQuery")  # fmt: skip
-        column = quote(field["name"])
-        transaction.connection.execute(f"ALTER TABLE {ref.duckdb} ALTER COLUMN {column} TYPE {wanted.duckdb}")
-        from ..types import field_of
-
-        field["type"] = field_of("x", wanted)["type"]
-        return True
-    if action.args.get("default") is not None:
-        field["defaultValueExpression"] = action.args["default"].sql(dialect="bigquery")
-        return True
-    raise statement.refuse(f"ALTER COLUMN {action.sql(dialect='bigquery')}", action)
-
-
-def _rename(execution: Execution, transaction: Transaction, ref: TableRef, name: str, resource: Resource) -> None:
-    new = TableRef(ref.project, ref.dataset, name)
-    new.check()
-    transaction.lock("table", new)
-    if transaction.find("table", new) is not None:
-        raise Duplicate(f"Already Exists: Table {new}", location="query")
-    moved = {**resource, "tableReference": new.resource, "id": f"{new.parent}.{new.table}"}
-    transaction.connection.execute(f"ALTER TABLE {ref.duckdb} RENAME TO {new.duckdb_name}")
-    transaction.remove("table", ref)
-    transaction.put("table", new, moved)

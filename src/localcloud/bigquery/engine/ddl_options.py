@@ -1,4 +1,4 @@
-"""PARTITION BY, CLUSTER BY and OPTIONS of DDL as fields of REST resources."""
+"""Names, PARTITION BY, CLUSTER BY and OPTIONS of DDL as fields of REST resources."""
 
 from __future__ import annotations
 
@@ -13,6 +13,12 @@ from ..types import FieldSchema
 from .scope import Statement
 
 _DAY_MS = 86_400_000
+
+
+def path_of(node: exp.Expr) -> list[str]:
+    """The names of a path that DDL creates, changes or drops."""
+    inner = node.this if isinstance(node, (exp.Schema, exp.UserDefinedFunction)) else node
+    return [part.name for part in inner.parts] if isinstance(inner, exp.Table) else [inner.name]
 
 
 def partitioning(properties: Sequence[exp.Expr], fields: Sequence[FieldSchema], statement: Statement) -> dict[str, Any]:

@@ -141,7 +141,10 @@ def _scalar_subquery(node: exp.Expr, scope: Scope) -> Expr:
     inner = node.this if isinstance(node, exp.Subquery) else node
     relation = subquery(inner, scope)
     if len(relation.columns) != 1:
-        raise scope.statement.error("Scalar subquery cannot have more than one column unless using SELECT AS STRUCT to build STRUCT values", node)  # fmt: skip
+        raise scope.statement.error(
+            "Scalar subquery cannot have more than one column unless using SELECT AS STRUCT to build STRUCT values",
+            node,
+        )
     return Expr(f"({relation.sql})", relation.columns[0][1])
 
 

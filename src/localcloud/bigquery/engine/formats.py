@@ -337,5 +337,6 @@ def _generic(value: Expr, kind: str) -> str:
         elif quoted in ("DATE", "DATETIME", "TIMESTAMP", "TIME", "NUMERIC", "BIGNUMERIC"):
             answer = f"'{quoted} \"' || {answer} || '\"'"
         elif quoted == "FLOAT64":
-            answer = f"CASE WHEN {value.sql} = trunc({value.sql}) AND abs({value.sql}) < 1e15 THEN {answer} || '.0' ELSE {answer} END"
+            whole = f"{value.sql} = trunc({value.sql}) AND abs({value.sql}) < 1e15"
+            answer = f"CASE WHEN {whole} THEN {answer} || '.0' ELSE {answer} END"
     return f"coalesce({answer}, 'NULL')"

@@ -21,9 +21,9 @@ def from_clause(node: exp.Select, scope: Scope) -> str:
     sql, source = item(from_.this, scope, lateral=False)
     scope.sources.append(source)
     for nested in from_.this.args.get("joins") or ():
-        sql = _join(sql, nested, scope)
-    for join in node.args.get("joins") or ():
-        sql = _join(sql, join, scope)
+        sql = join(sql, nested, scope)
+    for each in node.args.get("joins") or ():
+        sql = join(sql, each, scope)
     sample = node.args.get("sample")
     if sample is not None:
         percent = sample.args.get("percent")
@@ -107,8 +107,8 @@ def _parenthesized(node: exp.Subquery, scope: Scope) -> tuple[str, Source]:
     sql, source = item(node.this, inner, lateral=False)
     inner.sources.append(source)
     joins = [*(node.this.args.get("joins") or ()), *(node.args.get("joins") or ())]
-    for join in joins:
-        sql = _join(sql, join, inner)
+    for each in joins:
+        sql = join(sql, each, inner)
     scope.sources.extend(inner.sources[:-1])
     scope.merged.update(inner.merged)
     scope.merged_from |= inner.merged_from
@@ -148,22 +148,23 @@ def _unnest(node: exp.Unnest, scope: Scope, lateral: bool, fallback: str = "") -
     return sql, Source(name, columns_, row)
 
 
-def _join(left: str, join: exp.Expr, scope: Scope) -> str:
-    right_node = join.this
+def join(left: str, node: exp.Expr, scope: Scope) -> str:
+    """One join more on the DuckDB SQL of a FROM, its source added to the scope."""
+    right_node = node.this
     lateral = isinstance(right_node, exp.Unnest)
     before = list(scope.sources)
     sql, source = item(right_node, scope, lateral=lateral)
     added = [*scope.sources[len(before) :], source]
     names = {s.name.lower() for s in before if s.name}
     if source.name and source.name.lower() in names:
-        raise scope.statement.error(f"Duplicate table alias {source.name} in the same FROM clause", join)
+        raise scope.statement.error(f"Duplicate table alias {source.name} in the same FROM clause", node)
     scope.sources.append(source)
     for nested in right_node.args.get("joins") or () if isinstance(right_node, exp.Table) else ():
-        sql = _join(sql, nested, scope)
-    side, kind = str(join.args.get("side") or "").upper(), str(join.args.get("kind") or "").upper()
-    if join.args.get("method") or kind not in ("", "CROSS", "INNER", "OUTER"):
-        raise scope.statement.refuse(f"{join.args.get('method') or ''} {kind} JOIN".strip(), join)
-    on, using = join.args.get("on"), join.args.get("using")
+        sql = join(sql, nested, scope)
+    side, kind = str(node.args.get("side") or "").upper(), str(node.args.get("kind") or "").upper()
+    if node.args.get("method") or kind not in ("", "CROSS", "INNER", "OUTER"):
+        raise scope.statement.refuse(f"{node.args.get('method') or ''} {kind} JOIN".strip(), node)
+    on, using = node.args.get("on"), node.args.get("using")
     if on is None and not using:
         if side:
             return f"{left} {side} JOIN {sql} ON TRUE"
@@ -171,7 +172,7 @@ def _join(left: str, join: exp.Expr, scope: Scope) -> str:
     word = f"{side} JOIN" if side else "JOIN"
     if on is not None:
         return f"{left} {word} {sql} ON {condition(on, scope, 'JOIN ON clause')}"
-    tests = [_merge(name.name, before, added, side, join, scope) for name in using or ()]
+    tests = [_merge(name.name, before, added, side, node, scope) for name in using or ()]
     return f"{left} {word} {sql} ON {' AND '.join(tests)}"
 
 

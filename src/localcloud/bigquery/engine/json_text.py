@@ -8,10 +8,11 @@ from __future__ import annotations
 from ..types import Type
 from .values import Expr, field_access
 
+_FRACTION = "bq.fraction((epoch_us({0}) % 1000000 + 1000000) % 1000000)"
 _QUOTED = {
     "DATE": "strftime({0}, '%Y-%m-%d')",
-    "DATETIME": "strftime({0}, '%Y-%m-%dT%H:%M:%S') || bq.fraction((epoch_us({0}) % 1000000 + 1000000) % 1000000)",
-    "TIMESTAMP": "strftime(bq.utc({0}), '%Y-%m-%dT%H:%M:%S') || bq.fraction((epoch_us({0}) % 1000000 + 1000000) % 1000000) || 'Z'",
+    "DATETIME": "strftime({0}, '%Y-%m-%dT%H:%M:%S') || " + _FRACTION,
+    "TIMESTAMP": "strftime(bq.utc({0}), '%Y-%m-%dT%H:%M:%S') || " + _FRACTION + " || 'Z'",
     "TIME": "bq.time_string({0})",
     "BYTES": "to_base64({0})",
     "INTERVAL": "CAST({0} AS VARCHAR)",

@@ -157,18 +157,20 @@ def compare(symbol: str, left: Expr, right: Expr) -> Expr | None:
     a, b = coerce(left, target), coerce(right, target)
     sql = f"({a.sql} {symbol} {b.sql})"
     if target == FLOAT64 and symbol != "<>":
-        # DuckDB has NaN equal to itself and above all else; IEEE has every comparison with it false.
-        guards = [f"NOT isnan({side.sql})" for side, needed in ((a, symbol in (">", ">=", "=")), (b, symbol in ("<", "<=", "=")))
-                  if needed and side.value is None]  # fmt: skip
-        if symbol == "=" and (a.value is not None or b.value is not None):
-            guards = []
-        elif symbol == "=":
-            guards = guards[:1]
-        if guards:
-            sql = f"({' AND '.join([sql, *guards])})"
+        guard = _not_nan(symbol, a, b)
+        if guard:
+            sql = f"({sql} AND {guard})"
     elif target == FLOAT64 and a.value is None and b.value is None:
         sql = f"({sql} OR isnan({a.sql}))"
     return Expr(sql, BOOL)
+
+
+def _not_nan(symbol: str, left: Expr, right: Expr) -> str:
+    """What keeps NaN out: DuckDB has it equal to itself and above all else, IEEE every comparison false."""
+    if symbol == "=":
+        return "" if left.value is not None or right.value is not None else f"NOT isnan({left.sql})"
+    greater = left if symbol in (">", ">=") else right
+    return "" if greater.value is not None else f"NOT isnan({greater.sql})"
 
 
 def _comparison(symbol: str) -> Callable[[exp.Expr, Scope], Expr]:
@@ -230,7 +232,9 @@ def _in(node: exp.Expr, scope: Scope) -> Expr:
     if node.args.get("unnest") is not None:
         array_ = analyze(node.args["unnest"].expressions[0], scope)
         if array_.type.element is None:
-            raise scope.statement.error(f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {array_.type}", node)  # fmt: skip
+            raise scope.statement.error(
+                f"Values referenced in UNNEST must be arrays. UNNEST contains expression of type {array_.type}", node
+            )
         target = supertype([value, Expr("", array_.type.element, array_.constant)])
         if target is None:
             raise _mismatch("IN UNNEST", node, scope, value, array_)
@@ -279,7 +283,8 @@ def _concat(node: exp.Expr, scope: Scope) -> Expr:
         target = supertype([left, right])
         if target is not None:
             pair = coerce(left, target).sql, coerce(right, target).sql
-            return Expr(f"CASE WHEN {pair[0]} IS NULL OR {pair[1]} IS NULL THEN NULL ELSE list_concat({pair[0]}, {pair[1]}) END", target)  # fmt: skip
+            missing = f"{pair[0]} IS NULL OR {pair[1]} IS NULL"
+            return Expr(f"CASE WHEN {missing} THEN NULL ELSE list_concat({pair[0]}, {pair[1]}) END", target)
     for type_ in (STRING, BYTES):
         if coercible(left, type_) and coercible(right, type_):
             return Expr(f"({coerce(left, type_).sql} || {coerce(right, type_).sql})", type_)

@@ -1,5 +1,7 @@
 """Expressions give the values and types that BigQuery's reference documents."""
 
+# ruff: noqa: E501 - a case a line
+
 from __future__ import annotations
 
 import datetime

@@ -1,5 +1,7 @@
 """Queries: clauses, joins, windows, aggregates, set operations, parameters, names and schemas of results."""
 
+# ruff: noqa: E501 - a case a line
+
 from __future__ import annotations
 
 import datetime

@@ -1,5 +1,7 @@
 """DML, DDL, scripts, functions and INFORMATION_SCHEMA."""
 
+# ruff: noqa: E501 - a case a line
+
 from __future__ import annotations
 
 from collections.abc import Callable

@@ -1,5 +1,7 @@
 """Tables: rows come back as they went in, schemas change as BigQuery permits, and nothing acknowledged is lost."""
 
+# ruff: noqa: E501 - a case a line
+
 from __future__ import annotations
 
 import datetime
@@ -20,7 +22,7 @@ from hypothesis import strategies as st
 
 from localcloud.bigquery.engine import Engine
 from localcloud.bigquery.failures import BigQueryError, Duplicate, EtagMismatch, InUse, Invalid, Missing
-from localcloud.bigquery.refs import DatasetRef, TableRef
+from localcloud.bigquery.refs import DatasetRef
 from localcloud.bigquery.tables import Tables
 from localcloud.bigquery.types import arrow_schema, fields_of_arrow, normalize, type_of
 
