@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import re
 import secrets
+import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,8 @@ from .tables import Resource, Tables
 from .types import FieldSchema
 
 _TAKEN = 1000
+_ENOUGH = 3 * 3600.0
+"""Seconds that a shared snapshot must still last."""
 _ANONYMOUS = re.compile(r"\banon[0-9a-f]{64}\b")
 
 
@@ -73,11 +76,6 @@ class Reading:
         snapshot = self.result(ref)
         return self.tables.get_table(ref) if snapshot is None else _result_resource(ref, snapshot)
 
-    def fields(self, ref: TableRef) -> list[FieldSchema]:
-        """The REST schema."""
-        fields: list[FieldSchema] = self.resource(ref).get("schema", {}).get("fields", [])
-        return fields
-
     def read(
         self,
         ref: TableRef,
@@ -107,8 +105,18 @@ class Reading:
         found = self.result(ref)
         if found is not None and not columns and not row_restriction:
             return found
-        fields = select_fields(self.fields(ref), columns)
-        return self.snapshots.write(self.read(ref, columns, row_restriction), fields, check=check)
+        resource = self.resource(ref.split()[0])
+        key = (ref, resource["etag"], tuple(columns or ()), row_restriction)
+        known = self.snapshots.get(self._taken.get(key, ""))
+        if known is not None and known.expires > time.time() + _ENOUGH:
+            return known
+        fields = select_fields((resource.get("schema") or {}).get("fields") or [], columns)
+        snapshot = self.snapshots.write(self.read(ref, columns, row_restriction), fields, check=check)
+        # The table may have changed since its etag was read; it has another one then, and nobody finds this.
+        if len(self._taken) > _TAKEN:
+            self._taken.clear()
+        self._taken[key] = snapshot.id
+        return snapshot
 
     def store_named_results(self, sql: str, project: str) -> None:
         """Makes stored tables of the query results that the SQL names, so that the engine finds them."""

@@ -61,7 +61,7 @@ class Snapshot:
         """How many rows there are."""
         return int(self.table.num_rows)
 
-    @property
+    @cached_property
     def num_bytes(self) -> int:
         """How much the rows take in Arrow's layout."""
         return int(self.table.nbytes)

@@ -28,7 +28,7 @@ from .names import ReadStreamName, storage, table_of
 _MESSAGE_BYTES = 3 << 20
 """About how large a message is: what clients with gRPC's default limit of 4 MB can take."""
 _AVRO_ROWS = 2_000
-_STREAM_BYTES = 16 << 20
+_STREAM_BYTES = 24 << 20
 _MAX_STREAMS = 8
 _CODECS = {0: "none", 1: "lz4", 2: "zstd"}
 
