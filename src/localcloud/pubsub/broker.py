@@ -13,9 +13,7 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-import httpx
+from typing import TYPE_CHECKING, Any
 
 from localcloud.catalog import Package
 from localcloud.errors import CloudError, FailedPrecondition, Unavailable
@@ -24,9 +22,11 @@ from localcloud.pubsub.backlog import Backlog
 from localcloud.pubsub.database import Database
 from localcloud.pubsub.filters import Matches, compile_filter
 from localcloud.pubsub.leases import Item, Rules
-from localcloud.pubsub.push import Pusher, http_client
 from localcloud.pubsub.tokens import Signer
 from localcloud.resources import ResourceStore
+
+if TYPE_CHECKING:
+    import httpx
 
 v1 = Package("google.pubsub.v1")
 log = logging.getLogger(__name__)
@@ -177,6 +177,9 @@ class Broker:
         if running is not None:
             running.cancel()
         if backlog.resource.push_config.push_endpoint and backlog.failure is None:
+            # an HTTP client is half a second of imports, for those alone who push
+            from localcloud.pubsub.push import Pusher, http_client
+
             self._client = self._client or http_client(self._environment)
             pusher = Pusher(backlog, self._client, self._signer)
             self._pushers[backlog.consumer.name] = self._beside(pusher.run())
