@@ -168,13 +168,15 @@ class Environments:
             assert process.stdout is not None
             for line in process.stdout:
                 told = line.rstrip()
+                if told.startswith("Using Python"):
+                    continue  # names a folder of this machine, which is no help
                 if files is not None:
                     told = told.replace(str(files), "")
                 said.append(told)
                 log(told)
             code = process.wait(INSTALL_TIMEOUT)
         if code != 0:
-            reason = "\n".join(line for line in said[-30:] if not line.startswith("Using Python"))
+            reason = "\n".join(said[-30:])
             if made is None or made.line == 0:
                 raise BuildFailed(f"the environment could not be made:\n{reason}")
             raise made.error(f"the packages could not be installed:\n{reason}")
