@@ -38,10 +38,17 @@ environment: .venv/.made
 uv:
 	@command -v $(UV) >/dev/null || { $(PYTHON) -m venv .tools && .tools/bin/pip install --quiet 'uv>=0.8'; }
 
-# Locks record versions and hashes, no addresses.
+# Locks record versions and hashes, no addresses. An image's packages follow the locks of its versions here.
+COMPILE = $(UV) pip compile --quiet --universal --generate-hashes --upgrade
 lock: | uv
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml -o requirements/runtime.txt
-	@$(UV) pip compile --quiet --universal --python-version 3.11 --generate-hashes --upgrade pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml -o requirements/runtime.txt
+	@$(COMPILE) --python-version 3.11 pyproject.toml --group dev -c requirements/runtime.txt -o requirements/dev.txt
+	@for image in training prediction; do \
+	  $(COMPILE) --python-version 3.11 -c requirements/dev.txt images/$$image/requirements.in -o images/$$image/requirements.txt; \
+	done
+	@for lock in src/localcloud/runtime/public/*/requirements.in; do \
+	  $(COMPILE) --python-version 3.11 $$lock -o $${lock%.in}.txt; \
+	done
 
 # docs/coverage.md: every RPC of every service, implemented or not.
 coverage: environment

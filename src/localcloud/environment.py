@@ -66,7 +66,8 @@ def variables(root: Path, port: int, *, project: str = "", before: Mapping[str, 
         # gcsfs speaks aiohttp, which ignores proxies unless told not to, and would try gRPC on its own
         "FSSPEC_GCS": json.dumps({"session_kwargs": {"trust_env": True}}),
         "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false",
-        "MLOPS_TARGET": "local",
+        # what the generic prediction container listens on; Vertex AI wants every address, a laptop this one
+        "AIP_HTTP_HOST": "127.0.0.1",
     }
 
 

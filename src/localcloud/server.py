@@ -201,6 +201,8 @@ class _HttpProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
+        if len(data) > 16_384:
+            return  # the middle of a body: nobody waits
         connection = self.transport.get_extra_info("socket")
         if connection is not None and hasattr(socket, "TCP_QUICKACK"):
             # closed by the answer, maybe
@@ -234,6 +236,8 @@ class _HttpServer:
             lambda: _HttpProtocol(config=self._config, server_state=self._state, app_state={}),
             connection,
             ssl=context,
+            # clients that keep connections open do not answer a goodbye
+            ssl_shutdown_timeout=0.5 if context is not None else None,
         )
 
     async def close(self, grace: float) -> None:

@@ -18,6 +18,8 @@ from localcloud.gateway.rest import RestApp, RestRoutes, error_response
 from localcloud.gateway.rpc import Registry, Rpc
 from localcloud.service import Api
 
+SHARED_HOST = "www.googleapis.com"
+"""Google's older clients reach many APIs here, each below its own path."""
 _LOOPBACK_NAMES = ("127.0.0.1", "localhost", "[::1]")
 _CONSOLE_HEADERS = (
     (b"x-frame-options", b"DENY"),
@@ -69,10 +71,11 @@ class Gateway:
             refused = PermissionDenied("The local cloud takes no requests from web pages of other origins.")
             await error_response(refused)(scope, receive, send)
             return
-        answer = self._loopback(scope) if loopback else self._google(name, scope)
+        shared = loopback or name.lower() == SHARED_HOST
+        answer = self._by_path(scope) if shared else self._by_host(name, scope)
         await answer(scope, receive, send)
 
-    def _google(self, host: str, scope: Scope) -> ASGIApp:
+    def _by_host(self, host: str, scope: Scope) -> ASGIApp:
         api = hosts.find(host, self._apis)
         if api is None:
             return error_response(
@@ -86,7 +89,7 @@ class Gateway:
             return api.http
         return rest
 
-    def _loopback(self, scope: Scope) -> ASGIApp:
+    def _by_path(self, scope: Scope) -> ASGIApp:
         path = scope["path"]
         for prefix, api in self._paths:
             if path.startswith(prefix) and api.http is not None:

@@ -28,7 +28,6 @@ def api(cloud: Cloud) -> Api:
             "storage.googleapis.com",
             "*.storage.googleapis.com",
             "storage.mtls.googleapis.com",
-            "www.googleapis.com",
         ),
         http=StorageApp(store, notifications),
         paths=PATHS,
