@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from . import schema
 from .database import Database, Resource, Transaction
 from .failures import Duplicate, EtagMismatch, InUse, Invalid, Missing, Refused
+from .layout import check_layout, fields_of
 from .partitions import PARTITION_TIME
 from .refs import DatasetRef, TableRef
 from .types import FieldSchema, duckdb_columns, normalize
@@ -23,7 +24,6 @@ _FIXED = {
     "kind", "id", "etag", "creationTime", "lastModifiedTime", "datasetReference", "tableReference",
     "routineReference", "type", "numRows", "numBytes", "selfLink", "location", "numLongTermBytes",
 }  # fmt: skip
-_PARTITION_TYPES = {"DAY", "HOUR", "MONTH", "YEAR"}
 _Ref = TypeVar("_Ref", DatasetRef, TableRef)
 
 
@@ -42,15 +42,9 @@ def stamp(resource: Resource, *, created: bool = False) -> Resource:
     return resource
 
 
-def fields_of(resource: Mapping[str, Any]) -> list[FieldSchema]:
-    """The schema fields of a table resource; none where it has no schema."""
-    fields: list[FieldSchema] = (resource.get("schema") or {}).get("fields") or []
-    return fields
-
-
 def ingestion_time(resource: Mapping[str, Any]) -> bool:
     """Whether the table is partitioned by the time at which rows arrive."""
-    partitioning = resource.get("timePartitioning")
+    partitioning = resource.get("timePartitioning") or {}
     return bool(partitioning) and not partitioning.get("field")
 
 
@@ -63,9 +57,7 @@ class Resources:
 
     def __init__(self, root: Path) -> None:
         self.database = Database(root / "bigquery.duckdb")
-        self.describe_view: Callable[[str, str], list[FieldSchema]] = (
-            lambda query, project: []
-        )
+        self.describe_view: Callable[[str, str], list[FieldSchema]] = lambda query, project: []
         """Gives the schema of a view's query in a project and raises where the query is wrong; set by Engine."""
 
     # datasets
@@ -105,28 +97,18 @@ class Resources:
 
     def list_datasets(self, project: str) -> list[Resource]:
         """All datasets of a project by id, as full resources; filters and pages are the caller's."""
-        found = [
-            (ref.dataset, dict(r))
-            for ref, r in self.database.all("dataset")
-            if ref.project == project
-        ]
+        found = [(ref.dataset, dict(r)) for ref, r in self.database.all("dataset") if ref.project == project]
         return [resource for _, resource in sorted(found, key=lambda pair: pair[0])]
 
-    def patch_dataset(
-        self, ref: DatasetRef, changes: Mapping[str, Any], *, etag: str = ""
-    ) -> Resource:
+    def patch_dataset(self, ref: DatasetRef, changes: Mapping[str, Any], *, etag: str = "") -> Resource:
         """Merges the given fields (None removes one; label by label in `labels`)."""
         return self._change_dataset(ref, lambda old: _patched(old, changes), etag)
 
-    def update_dataset(
-        self, ref: DatasetRef, resource: Mapping[str, Any], *, etag: str = ""
-    ) -> Resource:
+    def update_dataset(self, ref: DatasetRef, resource: Mapping[str, Any], *, etag: str = "") -> Resource:
         """Replaces the writable fields."""
         return self._change_dataset(ref, lambda old: _replaced(old, resource), etag)
 
-    def _change_dataset(
-        self, ref: DatasetRef, change: Callable[[Resource], Resource], etag: str
-    ) -> Resource:
+    def _change_dataset(self, ref: DatasetRef, change: Callable[[Resource], Resource], etag: str) -> Resource:
         with self.database.transaction() as transaction:
             transaction.lock("dataset", ref)
             old = _found(transaction, "dataset", ref)
@@ -135,18 +117,12 @@ class Resources:
             transaction.put("dataset", ref, answer)
         return dict(answer)
 
-    def delete_dataset(
-        self, ref: DatasetRef, *, delete_contents: bool = False, etag: str = ""
-    ) -> None:
+    def delete_dataset(self, ref: DatasetRef, *, delete_contents: bool = False, etag: str = "") -> None:
         """Deletes it; InUse when it has tables and `delete_contents` is not set."""
         with self.database.transaction() as transaction:
             transaction.lock("dataset", ref)
             check_etag(_found(transaction, "dataset", ref), etag)
-            tables = [
-                t
-                for t, r in self.database.all("table")
-                if t.parent == ref and not expired(r)
-            ]
+            tables = [t for t, r in self.database.all("table") if t.parent == ref and not expired(r)]
             if tables and not delete_contents:
                 raise InUse(f"Dataset {ref} is still in use")
             for kind in ("table", "routine"):
@@ -154,9 +130,7 @@ class Resources:
                     if item.parent == ref:
                         transaction.lock(kind, item)
                         transaction.remove(kind, item)
-            transaction.connection.execute(
-                f"DROP SCHEMA IF EXISTS {ref.duckdb} CASCADE"
-            )
+            transaction.connection.execute(f"DROP SCHEMA IF EXISTS {ref.duckdb} CASCADE")
             transaction.remove("dataset", ref)
 
     # tables and views
@@ -196,9 +170,7 @@ class Resources:
         """Drops the DuckDB table, where there is one (views have none)."""
         transaction.connection.execute(f"DROP TABLE IF EXISTS {ref.duckdb}")
 
-    def _new_table(
-        self, transaction: Transaction, ref: TableRef, given: Mapping[str, Any]
-    ) -> Resource:
+    def _new_table(self, transaction: Transaction, ref: TableRef, given: Mapping[str, Any]) -> Resource:
         dataset = transaction.find("dataset", ref.parent)
         if dataset is None:
             raise Missing(f"Not found: Dataset {ref.parent}")
@@ -208,9 +180,7 @@ class Resources:
             "biglakeConfiguration",
         ):
             if given.get(unsupported):
-                raise Refused(
-                    f"The local BigQuery has no {unsupported}; load the data into a table instead"
-                )
+                raise Refused(f"The local BigQuery has no {unsupported}; load the data into a table instead")
         answer = {k: v for k, v in given.items() if v is not None and k not in _FIXED}
         answer |= {
             "kind": "bigquery#table",
@@ -224,28 +194,20 @@ class Resources:
             answer["type"] = "VIEW"
             view = {"useLegacySql": False, **given["view"]}
             if view["useLegacySql"] in (True, "true"):
-                raise Invalid(
-                    "Legacy SQL views are not carried over; set useLegacySql to false"
-                )
+                raise Invalid("Legacy SQL views are not carried over; set useLegacySql to false")
             answer["view"] = view
             described = self.describe_view(str(view.get("query", "")), ref.project)
             fields = _with_descriptions(described, fields)
         if fields:
             answer["schema"] = {**(given.get("schema") or {}), "fields": fields}
-        _check_layout(answer)
+        check_layout(answer)
         moment = now_ms()
         if not answer.get("expirationTime") and dataset.get("defaultTableExpirationMs"):
-            answer["expirationTime"] = str(
-                moment + int(dataset["defaultTableExpirationMs"])
-            )
+            answer["expirationTime"] = str(moment + int(dataset["defaultTableExpirationMs"]))
         if answer.get("expirationTime") and int(answer["expirationTime"]) <= moment:
             raise Invalid("Invalid value for expirationTime: it is in the past")
         partitioning = answer.get("timePartitioning")
-        if (
-            partitioning
-            and not partitioning.get("expirationMs")
-            and dataset.get("defaultPartitionExpirationMs")
-        ):
+        if partitioning and not partitioning.get("expirationMs") and dataset.get("defaultPartitionExpirationMs"):
             partitioning["expirationMs"] = str(dataset["defaultPartitionExpirationMs"])
         return answer
 
@@ -253,9 +215,7 @@ class Resources:
         """The Table resource, with numRows, numBytes, lastModifiedTime and etag as they are now."""
         return dict(self.require_table(ref))
 
-    def require_table(
-        self, ref: TableRef, transaction: Transaction | None = None
-    ) -> Resource:
+    def require_table(self, ref: TableRef, transaction: Transaction | None = None) -> Resource:
         """The resource as it is kept (do not change it), without row counts."""
         found = (transaction or self.database).find("table", ref)
         if found is not None and expired(found):
@@ -278,21 +238,15 @@ class Resources:
         ]
         return [resource for _, resource in sorted(found, key=lambda pair: pair[0])]
 
-    def patch_table(
-        self, ref: TableRef, changes: Mapping[str, Any], *, etag: str = ""
-    ) -> Resource:
+    def patch_table(self, ref: TableRef, changes: Mapping[str, Any], *, etag: str = "") -> Resource:
         """Merges the given fields; a new `schema` must be a permitted change of the old one."""
         return self._change_table(ref, lambda old: _patched(old, changes), etag)
 
-    def update_table(
-        self, ref: TableRef, resource: Mapping[str, Any], *, etag: str = ""
-    ) -> Resource:
+    def update_table(self, ref: TableRef, resource: Mapping[str, Any], *, etag: str = "") -> Resource:
         """Replaces the writable fields; the same rules for `schema`."""
         return self._change_table(ref, lambda old: _replaced(old, resource), etag)
 
-    def _change_table(
-        self, ref: TableRef, change: Callable[[Resource], Resource], etag: str
-    ) -> Resource:
+    def _change_table(self, ref: TableRef, change: Callable[[Resource], Resource], etag: str) -> Resource:
         self.require_table(ref)
         with self.database.transaction() as transaction:
             transaction.lock("table", ref)
@@ -301,37 +255,25 @@ class Resources:
             self.alter_table(transaction, ref, change(old))
         return self.get_table(ref)
 
-    def alter_table(
-        self, transaction: Transaction, ref: TableRef, new: Resource
-    ) -> Resource:
+    def alter_table(self, transaction: Transaction, ref: TableRef, new: Resource) -> Resource:
         """Makes `new` the table's resource and its schema that of the DuckDB table."""
         old = self.require_table(ref, transaction)
         if new["type"] == "VIEW":
             if new.get("view") != old.get("view"):
-                described = self.describe_view(
-                    str(new["view"].get("query", "")), ref.project
-                )
-                new["schema"] = {
-                    "fields": _with_descriptions(described, fields_of(new))
-                }
+                described = self.describe_view(str(new["view"].get("query", "")), ref.project)
+                new["schema"] = {"fields": _with_descriptions(described, fields_of(new))}
         else:
             fields = normalize(fields_of(new))
             self._alter_columns(transaction, ref, fields_of(old), fields, new)
             if fields:
                 new["schema"] = {**(new.get("schema") or {}), "fields": fields}
             partition_kinds = [
-                {
-                    k: v
-                    for k, v in (r.get("timePartitioning") or {}).items()
-                    if k in ("type", "field")
-                }
+                {k: v for k, v in (r.get("timePartitioning") or {}).items() if k in ("type", "field")}
                 for r in (old, new)
             ]
             if partition_kinds[0] != partition_kinds[1] and old.get("schema"):
-                raise Invalid(
-                    f"Cannot change partitioning/clustering spec for table {ref}"
-                )
-            _check_layout(new)
+                raise Invalid(f"Cannot change partitioning/clustering spec for table {ref}")
+            check_layout(new)
         transaction.put("table", ref, stamp(new))
         return new
 
@@ -341,7 +283,7 @@ class Resources:
             raise Invalid(f"Table {ref} must keep at least one column")
         new = dict(self.require_table(ref, transaction))
         new["schema"] = {**(new.get("schema") or {}), "fields": normalize(fields)}
-        _check_layout(new)
+        check_layout(new)
         transaction.put("table", ref, stamp(new))
 
     def _alter_columns(
@@ -374,13 +316,9 @@ class Resources:
 
     # routines
 
-    def insert_routine(
-        self, ref: TableRef, resource: Mapping[str, Any], *, replace: bool = False
-    ) -> Resource:
+    def insert_routine(self, ref: TableRef, resource: Mapping[str, Any], *, replace: bool = False) -> Resource:
         """Keeps a Routine resource (its checking is the engine's)."""
-        answer = {
-            k: v for k, v in resource.items() if v is not None and k not in _FIXED
-        }
+        answer = {k: v for k, v in resource.items() if v is not None and k not in _FIXED}
         answer["routineReference"] = {
             "projectId": ref.project,
             "datasetId": ref.dataset,
@@ -405,11 +343,7 @@ class Resources:
     def list_routines(self, ref: DatasetRef) -> list[Resource]:
         """All routines of a dataset by id."""
         self.get_dataset(ref)
-        found = [
-            (item.table, dict(r))
-            for item, r in self.database.all("routine")
-            if item.parent == ref
-        ]
+        found = [(item.table, dict(r)) for item, r in self.database.all("routine") if item.parent == ref]
         return [resource for _, resource in sorted(found, key=lambda pair: pair[0])]
 
     def delete_routine(self, ref: TableRef) -> None:
@@ -423,18 +357,13 @@ class Resources:
 
 def expired(resource: Mapping[str, Any]) -> bool:
     """Whether a table's expirationTime has passed."""
-    return (
-        bool(resource.get("expirationTime"))
-        and int(resource["expirationTime"]) <= now_ms()
-    )
+    return bool(resource.get("expirationTime")) and int(resource["expirationTime"]) <= now_ms()
 
 
 def check_etag(resource: Mapping[str, Any], etag: str) -> None:
     """Raises EtagMismatch when `etag` is given and is not the resource's."""
     if etag and etag not in ("*", resource["etag"]):
-        raise EtagMismatch(
-            "Precondition check failed. The resource was changed since its etag was read."
-        )
+        raise EtagMismatch("Precondition check failed. The resource was changed since its etag was read.")
 
 
 def _found(transaction: Transaction, kind: str, ref: _Ref) -> Resource:
@@ -469,71 +398,7 @@ def _replaced(old: Resource, resource: Mapping[str, Any]) -> Resource:
     }
 
 
-def _with_descriptions(
-    described: list[FieldSchema], given: Sequence[FieldSchema]
-) -> list[FieldSchema]:
+def _with_descriptions(described: list[FieldSchema], given: Sequence[FieldSchema]) -> list[FieldSchema]:
     """A view's own schema, with the descriptions that the request gives its columns."""
     texts = {name: f.get("description") for name, f in schema.by_name(given).items()}
-    return [
-        {**f, "description": texts[f["name"].lower()]}
-        if texts.get(f["name"].lower())
-        else f
-        for f in described
-    ]
-
-
-def _check_layout(resource: Resource) -> None:
-    """Partitioning and clustering columns exist, have permitted types; numbers are strings as in REST."""
-    columns = schema.by_name(fields_of(resource))
-    partitioning = resource.get("timePartitioning")
-    ranges = resource.get("rangePartitioning")
-    if partitioning:
-        kind = str(partitioning.get("type", "DAY")).upper()
-        if kind not in _PARTITION_TYPES:
-            raise Invalid(
-                f"Invalid value for timePartitioning.type: {kind} is not a valid value"
-            )
-        column = str(partitioning.get("field") or "")
-        partitioning = {**partitioning, "type": kind}
-        if partitioning.get("expirationMs") is not None:
-            partitioning["expirationMs"] = str(partitioning["expirationMs"])
-        resource["timePartitioning"] = partitioning
-        if column:
-            _partition_column(columns, column, ("DATE", "TIMESTAMP", "DATETIME"))
-    if ranges:
-        if partitioning:
-            raise Invalid("Cannot specify both timePartitioning and rangePartitioning")
-        _partition_column(columns, str(ranges.get("field", "")), ("INTEGER",))
-        limits = ranges.get("range") or {}
-        if int(limits.get("interval") or 0) <= 0:
-            raise Invalid(
-                "rangePartitioning.range needs start, end and a positive interval"
-            )
-        resource["rangePartitioning"] = {
-            **ranges,
-            "range": {k: str(v) for k, v in limits.items()},
-        }
-    for name in (resource.get("clustering") or {}).get("fields") or ():
-        if name.lower() not in columns:
-            raise Invalid(
-                f"The field specified for clustering cannot be found in the schema. Invalid field: {name}."
-            )
-    if len((resource.get("clustering") or {}).get("fields") or ()) > 4:
-        raise Invalid("Too many fields specified for clustering: 4 are allowed")
-    if resource.get("expirationTime") is not None:
-        resource["expirationTime"] = str(resource["expirationTime"])
-
-
-def _partition_column(
-    columns: Mapping[str, Mapping[str, Any]], name: str, types: Sequence[str]
-) -> None:
-    column = columns.get(name.lower())
-    if column is None:
-        raise Invalid(
-            f"The field specified for partitioning cannot be found in the schema. Invalid field: {name}."
-        )
-    if column["type"] not in types or column["mode"] == "REPEATED":
-        raise Invalid(
-            f"The field specified for partitioning can only be of type {', '.join(types)}. "
-            f"The type found is: {column['type']}."
-        )
+    return [{**f, "description": texts[f["name"].lower()]} if texts.get(f["name"].lower()) else f for f in described]

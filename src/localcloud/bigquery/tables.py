@@ -18,9 +18,10 @@ import pyarrow as pa
 from . import schema, storage
 from .database import Resource, Transaction, conflict
 from .failures import BigQueryError, Duplicate, Invalid, Missing, Refused
+from .layout import fields_of
 from .partitions import PARTITION_TIME, partition_condition, partition_time
 from .refs import DatasetRef, TableRef
-from .resources import Resources, fields_of, ingestion_time, stamp
+from .resources import Resources, ingestion_time, stamp
 from .types import (
     ArrowCast,
     arrow_schema,
@@ -68,9 +69,7 @@ class Tables(Resources):
                 "numBytes": str(size),
                 "numLongTermBytes": "0",
             }
-            resource["numTotalLogicalBytes"] = resource["numActiveLogicalBytes"] = str(
-                size
-            )
+            resource["numTotalLogicalBytes"] = resource["numActiveLogicalBytes"] = str(size)
         return resource
 
     def size(self, ref: TableRef) -> tuple[int, int]:
@@ -83,14 +82,9 @@ class Tables(Resources):
         fields = fields_of(resource)
         if not fields or resource["type"] == "VIEW":
             return 0, 0
-        total = " + ".join(
-            f"sum({storage.logical_bytes(quote(f['name']), type_of(f))})"
-            for f in fields
-        )
+        total = " + ".join(f"sum({storage.logical_bytes(quote(f['name']), type_of(f))})" for f in fields)
         with contextlib.closing(self.database.cursor()) as cursor:
-            row = cursor.execute(
-                f"SELECT count(*), coalesce({total}, 0) FROM {ref.duckdb}"
-            ).fetchone()
+            row = cursor.execute(f"SELECT count(*), coalesce({total}, 0) FROM {ref.duckdb}").fetchone()
         assert row is not None
         with self._sizes_guard:
             self._sizes[ref] = (resource["etag"], int(row[0]), int(row[1]))
@@ -142,10 +136,7 @@ class Tables(Resources):
                 schema_update_options=schema_update_options,
             )
             transaction.connection.register("incoming", reader)
-            sources = {
-                f.name.lower(): (quote(f.name), type_of_arrow_field(f))
-                for f in reader.schema
-            }
+            sources = {f.name.lower(): (quote(f.name), type_of_arrow_field(f)) for f in reader.schema}
             written = self.insert(transaction, base, sources, "incoming", partition)
             transaction.connection.unregister("incoming")
             return written
@@ -181,42 +172,28 @@ class Tables(Resources):
             if create_disposition != "CREATE_IF_NEEDED":
                 raise
             fields = wanted or normalize([{**f, "mode": _relaxed(f)} for f in given])
-            self.create_table(
-                transaction, base, {**(resource or {}), "schema": {"fields": fields}}
-            )
+            self.create_table(transaction, base, {**(resource or {}), "schema": {"fields": fields}})
             return base, partition
         if existing["type"] == "VIEW":
             raise Invalid(f"Table {base} is a view: rows cannot be written to it")
-        if write_disposition == "WRITE_EMPTY" and self._occupied(
-            transaction, base, existing
-        ):
+        if write_disposition == "WRITE_EMPTY" and self._occupied(transaction, base, existing):
             raise Duplicate(f"Already Exists: Table {base}")
         if write_disposition == "WRITE_TRUNCATE":
             self._truncate(transaction, base, partition, existing, wanted, given)
         elif not fields_of(existing):
             fields = wanted or normalize([{**f, "mode": _relaxed(f)} for f in given])
-            self.alter_table(
-                transaction, base, {**existing, "schema": {"fields": fields}}
-            )
+            self.alter_table(transaction, base, {**existing, "schema": {"fields": fields}})
         else:
-            merged = schema.merged(
-                str(base), fields_of(existing), wanted or given, schema_update_options
-            )
+            merged = schema.merged(str(base), fields_of(existing), wanted or given, schema_update_options)
             if merged != fields_of(existing):
                 new_schema = {**existing["schema"], "fields": merged}
                 self.alter_table(transaction, base, {**existing, "schema": new_schema})
         return base, partition
 
-    def _occupied(
-        self, transaction: Transaction, ref: TableRef, resource: Resource
-    ) -> bool:
+    def _occupied(self, transaction: Transaction, ref: TableRef, resource: Resource) -> bool:
         if not fields_of(resource):
             return False
-        return bool(
-            transaction.connection.execute(
-                f"SELECT 1 FROM {ref.duckdb} LIMIT 1"
-            ).fetchall()
-        )
+        return bool(transaction.connection.execute(f"SELECT 1 FROM {ref.duckdb} LIMIT 1").fetchall())
 
     def _truncate(
         self,
@@ -229,15 +206,9 @@ class Tables(Resources):
     ) -> None:
         if partition:
             condition = partition_condition(existing, partition)
-            transaction.connection.execute(
-                f"DELETE FROM {ref.duckdb} WHERE {condition}"
-            )
+            transaction.connection.execute(f"DELETE FROM {ref.duckdb} WHERE {condition}")
             return
-        fields = (
-            list(wanted)
-            or fields_of(existing)
-            or [{**f, "mode": _relaxed(f)} for f in given]
-        )
+        fields = list(wanted) or fields_of(existing) or [{**f, "mode": _relaxed(f)} for f in given]
         replaced = {
             **existing,
             "schema": {**(existing.get("schema") or {}), "fields": fields},
@@ -271,19 +242,13 @@ class Tables(Resources):
         for field in fields_of(resource):
             source = left.pop(field["name"].lower(), None)
             columns.append(quote(field["name"]))
-            values.append(
-                storage.missing(field)
-                if source is None
-                else storage.stored(*source, field, str(ref))
-            )
+            values.append(storage.missing(field) if source is None else storage.stored(*source, field, str(ref)))
         if ingestion_time(resource):
             columns.append(quote(PARTITION_TIME))
             values.append(partition_time(resource, partition))
             left.pop(PARTITION_TIME.lower(), None)
         if left:
-            raise Invalid(
-                f"Provided Schema does not match Table {ref}. Cannot add fields (field: {next(iter(left))})"
-            )
+            raise Invalid(f"Provided Schema does not match Table {ref}. Cannot add fields (field: {next(iter(left))})")
         sql = f"INSERT INTO {ref.duckdb} ({', '.join(columns)}) SELECT {', '.join(values)} FROM {relation}"
         done = transaction.connection.execute(sql, dict(parameters or {})).fetchone()
         self.touch(transaction, ref)
@@ -320,19 +285,13 @@ class Tables(Resources):
             conditions.append(partition_condition(resource, partition))
         if row_restriction:
             conditions.append(self.translate_filter(base, resource, row_restriction))
-        listed = ", ".join(
-            f"{value} AS {quote(field['name'])}" for field, value in chosen
-        )
-        where = (
-            f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
-        )
+        listed = ", ".join(f"{value} AS {quote(field['name'])}" for field, value in chosen)
+        where = f" WHERE {' AND '.join(f'({c})' for c in conditions)}" if conditions else ""
         cast = ArrowCast(arrow_schema([field for field, _ in chosen]))
         cursor = self.database.cursor()
         try:
             with stored_errors():
-                rows = cursor.sql(
-                    f"SELECT {listed} FROM {base.duckdb}{where}"
-                ).to_arrow_reader(_BATCH_ROWS)
+                rows = cursor.sql(f"SELECT {listed} FROM {base.duckdb}{where}").to_arrow_reader(_BATCH_ROWS)
         except BaseException:
             cursor.close()
             raise
@@ -352,12 +311,8 @@ class Tables(Resources):
         for source, resource in zip(sources, resources, strict=True):
             if resource["type"] == "VIEW":
                 raise Invalid(f"Cannot copy view {source}")
-            if [type_of(f) for f in fields_of(resource)] != [
-                type_of(f) for f in fields_of(first)
-            ]:
-                raise Invalid(
-                    f"Schema of {source} does not match the other source tables"
-                )
+            if [type_of(f) for f in fields_of(resource)] != [type_of(f) for f in fields_of(first)]:
+                raise Invalid(f"Schema of {source} does not match the other source tables")
         keep = (
             "schema",
             "timePartitioning",
@@ -379,10 +334,7 @@ class Tables(Resources):
             written = 0
             for source, resource in zip(sources, resources, strict=True):
                 table, part = source.split()
-                columns = {
-                    f["name"].lower(): (quote(f["name"]), type_of(f))
-                    for f in fields_of(resource)
-                }
+                columns = {f["name"].lower(): (quote(f["name"]), type_of(f)) for f in fields_of(resource)}
                 if not columns:
                     continue
                 where = f" WHERE {partition_condition(resource, part)}" if part else ""
@@ -400,9 +352,7 @@ def _relaxed(field: Mapping[str, Any]) -> str:
     return "REPEATED" if field.get("mode") == "REPEATED" else "NULLABLE"
 
 
-def _batches(
-    rows: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection
-) -> Iterator[pa.RecordBatch]:
+def _batches(rows: pa.RecordBatchReader, cursor: duckdb.DuckDBPyConnection) -> Iterator[pa.RecordBatch]:
     try:
         with stored_errors():
             yield from rows
@@ -430,8 +380,4 @@ def storage_error(text: str) -> BigQueryError:
     null = _NOT_NULL.search(line)
     if null:
         return Invalid(f"Required field {null[1]} cannot be null")
-    return Invalid(
-        re.sub(
-            r"^(?:Invalid Input|Conversion|Constraint|Out of Range) Error: ", "", line
-        )
-    )
+    return Invalid(re.sub(r"^(?:Invalid Input|Conversion|Constraint|Out of Range) Error: ", "", line))

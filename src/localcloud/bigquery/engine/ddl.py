@@ -14,8 +14,8 @@ from sqlglot.tokenizer_core import TokenType
 
 from ..database import Transaction
 from ..failures import Duplicate, Invalid, Missing
+from ..layout import fields_of
 from ..refs import DatasetRef, TableRef
-from ..resources import fields_of
 from ..tables import Resource
 from ..types import duckdb_columns, normalize, type_of
 from .ddl_alter import alter

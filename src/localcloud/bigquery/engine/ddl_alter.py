@@ -9,8 +9,8 @@ from sqlglot import exp
 
 from ..database import Transaction
 from ..failures import Duplicate, Invalid, Missing
+from ..layout import fields_of
 from ..refs import TableRef
-from ..resources import fields_of
 from ..tables import Resource
 from ..types import FieldSchema, field_of, quote, type_of
 from .ddl_options import path_of, table_options

@@ -9,9 +9,10 @@ from typing import Any
 from sqlglot import exp
 
 from ..database import Transaction
+from ..layout import fields_of
 from ..partitions import PARTITION_TIME
 from ..refs import TableRef
-from ..resources import fields_of, ingestion_time
+from ..resources import ingestion_time
 from ..schema import by_name
 from ..storage import missing, stored
 from ..tables import Resource

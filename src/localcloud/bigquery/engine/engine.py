@@ -13,8 +13,8 @@ from typing import Any
 from sqlglot import exp
 
 from ..failures import Refused
+from ..layout import fields_of
 from ..refs import DatasetRef, TableRef
-from ..resources import fields_of
 from ..tables import Resource, Tables
 from ..types import FieldSchema, Type, quote, type_of
 from . import constructors, functions_dates, functions_general, functions_scalar, literals, operators, script

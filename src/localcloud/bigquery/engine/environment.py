@@ -13,9 +13,10 @@ from sqlglot import exp
 
 from ..database import Transaction
 from ..failures import InvalidQuery, Missing
+from ..layout import fields_of
 from ..partitions import PARTITION_TIME
 from ..refs import DatasetRef, TableRef
-from ..resources import fields_of, ingestion_time
+from ..resources import ingestion_time
 from ..tables import Resource, Tables
 from ..types import DATE, STRING, TIMESTAMP, Type, quote, type_of
 from . import information_schema

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from ..layout import fields_of
 from ..partitions import partition_column, partition_id
 from ..refs import DatasetRef, TableRef
-from ..resources import fields_of
 from ..storage import literal
 from ..types import BOOL, FLOAT64, INT64, JSON, STRING, TIMESTAMP, FieldSchema, Type, type_of
 from .scope import Relation, Statement
