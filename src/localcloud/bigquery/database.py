@@ -52,9 +52,7 @@ class Database:
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self.connection = duckdb.connect(
-                str(path), config={"autoinstall_known_extensions": "false"}
-            )
+            self.connection = duckdb.connect(str(path), config={"autoinstall_known_extensions": "false"})
         except duckdb.IOException as error:
             raise Invalid(
                 f"The BigQuery file {path} cannot be opened: {str(error).splitlines()[0]}. "
@@ -70,11 +68,7 @@ class Database:
         for kind, project, dataset, name, text in self.connection.execute(
             "SELECT kind, project, dataset, name, resource FROM localcloud.resources"
         ).fetchall():
-            ref = (
-                TableRef(project, dataset, name)
-                if name
-                else DatasetRef(project, dataset)
-            )
+            ref = TableRef(project, dataset, name) if name else DatasetRef(project, dataset)
             self._resources[kind, ref] = json.loads(text)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
@@ -88,11 +82,7 @@ class Database:
     def all(self, kind: str) -> list[tuple[Any, Resource]]:
         """All committed resources of a kind with their references."""
         with self._guard:
-            return [
-                (ref, resource)
-                for (k, ref), resource in self._resources.items()
-                if k == kind
-            ]
+            return [(ref, resource) for (k, ref), resource in self._resources.items() if k == kind]
 
     @contextlib.contextmanager
     def transaction(self) -> Iterator[Transaction]:
@@ -163,11 +153,7 @@ class Transaction:
     def find(self, kind: str, ref: DatasetRef | TableRef) -> Resource | None:
         """The resource as this transaction sees it."""
         key = (kind, ref)
-        return (
-            self._changes[key]
-            if key in self._changes
-            else self._database.find(kind, ref)
-        )
+        return self._changes[key] if key in self._changes else self._database.find(kind, ref)
 
     def put(
         self,
@@ -188,9 +174,7 @@ class Transaction:
                 [text, *row],
             )
         else:
-            self.connection.execute(
-                "INSERT INTO localcloud.resources VALUES (?, ?, ?, ?, ?)", [*row, text]
-            )
+            self.connection.execute("INSERT INTO localcloud.resources VALUES (?, ?, ?, ?, ?)", [*row, text])
         self._changes[kind, ref] = resource
         self._visible |= visible
 

@@ -34,9 +34,7 @@ class InvalidQuery(BigQueryError, errors.InvalidArgument):
 
     default_reason = "invalidQuery"
 
-    def __init__(
-        self, message: str, *, reason: str = "", location: str = "query"
-    ) -> None:
+    def __init__(self, message: str, *, reason: str = "", location: str = "query") -> None:
         super().__init__(message, reason=reason, location=location)
 
 
@@ -75,7 +73,5 @@ class Refused(BigQueryError, errors.Unimplemented):
 
     default_reason = "notImplemented"
 
-    def __init__(
-        self, message: str, *, reason: str = "", location: str = "query"
-    ) -> None:
+    def __init__(self, message: str, *, reason: str = "", location: str = "query") -> None:
         super().__init__(message, reason=reason, location=location)

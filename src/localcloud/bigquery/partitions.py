@@ -39,15 +39,11 @@ def partition_condition(resource: Mapping[str, Any], partition: str) -> str:
         if partition == "__UNPARTITIONED__":
             return f"({column} < {start} OR {column} >= {end})"
         if not partition.lstrip("-").isdigit():
-            raise Invalid(
-                f"Invalid partition id {partition} for a range partitioned table"
-            )
+            raise Invalid(f"Invalid partition id {partition} for a range partitioned table")
         low = int(partition)
         return f"({column} >= {low} AND {column} < {min(low + step, end)})"
     if not resource.get("timePartitioning"):
-        raise Invalid(
-            f"Cannot use partition decorator ${partition}: the table is not partitioned"
-        )
+        raise Invalid(f"Cannot use partition decorator ${partition}: the table is not partitioned")
     unit = resource["timePartitioning"]["type"]
     moment = _moment(unit, partition)
     return f"date_trunc('{unit.lower()}', CAST({column} AS TIMESTAMP)) = TIMESTAMP '{moment:%Y-%m-%d %H:%M:%S}'"
@@ -80,6 +76,4 @@ def _moment(unit: str, partition: str) -> datetime.datetime:
     try:
         return datetime.datetime.strptime(partition, _FORMATS[unit])
     except ValueError:
-        raise Invalid(
-            f"Invalid partition id {partition}: a table partitioned by {unit} has {_FORMATS[unit]}"
-        ) from None
+        raise Invalid(f"Invalid partition id {partition}: a table partitioned by {unit} has {_FORMATS[unit]}") from None

@@ -87,9 +87,7 @@ class TableRef:
         Raises:
             Invalid: The text names no table.
         """
-        match = re.fullmatch(
-            r"(?:((?:[a-z0-9.\-]+:)?[^:.]+)[:.])?([^:.]+)\.([^:.]+)", text
-        )
+        match = re.fullmatch(r"(?:((?:[a-z0-9.\-]+:)?[^:.]+)[:.])?([^:.]+)\.([^:.]+)", text)
         if match is None or not (match[1] or project):
             raise Invalid(f"Invalid table name: {text}; write project.dataset.table")
         return cls(match[1] or project, match[2], match[3])

@@ -36,19 +36,13 @@ def assignable(source: Type, target: Type) -> bool:
     if source.kind == "NULL":
         return True
     if source.element is not None or target.element is not None:
-        return (
-            source.element is not None
-            and target.element is not None
-            and assignable(source.element, target.element)
-        )
+        return source.element is not None and target.element is not None and assignable(source.element, target.element)
     if target.kind == "STRUCT" and source.kind == "STRUCT":
         return True
     return source.kind == target.kind or target.kind in _WIDENED.get(source.kind, ())
 
 
-def stored(
-    value: str, source: Type, field: Mapping[str, Any], table: str, path: str = ""
-) -> str:
+def stored(value: str, source: Type, field: Mapping[str, Any], table: str, path: str = "") -> str:
     """The DuckDB expression of a column's value, from an expression of another type.
 
     Args:
@@ -69,20 +63,14 @@ def stored(
             f"Field {name} has changed type from {_rest(target)} to {_rest(source)}"
         )
     if source.kind == "NULL":
-        return missing(
-            {**field, "mode": "REPEATED" if target.element is not None else "NULLABLE"}
-        )
+        return missing({**field, "mode": "REPEATED" if target.element is not None else "NULLABLE"})
     if target.element is not None and source.element is not None:
         if _plain(source.element) and source.element == target.element:
             rows = value
         else:
-            item = stored(
-                "item", source.element, {**field, "mode": "NULLABLE"}, table, path
-            )
+            item = stored("item", source.element, {**field, "mode": "NULLABLE"}, table, path)
             rows = f"list_transform({value}, lambda item: {item})"
-        message = literal(
-            f"Array cannot have a null element; error in writing field {name}"
-        )
+        message = literal(f"Array cannot have a null element; error in writing field {name}")
         return (
             f"CASE WHEN {value} IS NULL THEN [] WHEN len({value}) <> list_count({value}) "
             f"THEN error({message}) ELSE {rows} END"
@@ -94,9 +82,7 @@ def stored(
     return _checked(value, field, name)
 
 
-def _stored_struct(
-    value: str, source: Type, field: Mapping[str, Any], table: str, name: str
-) -> str:
+def _stored_struct(value: str, source: Type, field: Mapping[str, Any], table: str, name: str) -> str:
     target = type_of(field)
     if source == target and all(_plain(t) for _, t in target.fields):
         return value
@@ -120,12 +106,8 @@ def _stored_struct(
         parts.append(f"{quote(inner['name'])} := {part}")
     if given:
         extra = next(iter(given.values()))[0]
-        raise Invalid(
-            f"Provided Schema does not match Table {table}. Cannot add fields (field: {name}.{extra})"
-        )
-    return (
-        f"CASE WHEN {value} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END"
-    )
+        raise Invalid(f"Provided Schema does not match Table {table}. Cannot add fields (field: {name}.{extra})")
+    return f"CASE WHEN {value} IS NULL THEN NULL ELSE struct_pack({', '.join(parts)}) END"
 
 
 def missing(field: Mapping[str, Any], path: str = "") -> str:
@@ -137,33 +119,23 @@ def missing(field: Mapping[str, Any], path: str = "") -> str:
     if field.get("defaultValueExpression"):
         return f"CAST(NULL AS {type_of(field).duckdb})"
     if field.get("mode") == "REQUIRED":
-        raise Invalid(
-            f"Required field {path}{field['name']} cannot be null: the data does not have it"
-        )
+        raise Invalid(f"Required field {path}{field['name']} cannot be null: the data does not have it")
     type_ = type_of(field)
-    return (
-        f"CAST([] AS {type_.duckdb})"
-        if type_.element is not None
-        else f"CAST(NULL AS {type_.duckdb})"
-    )
+    return f"CAST([] AS {type_.duckdb})" if type_.element is not None else f"CAST(NULL AS {type_.duckdb})"
 
 
 def _checked(value: str, field: Mapping[str, Any], name: str) -> str:
     kind = field["type"]
     if field.get("maxLength") and kind in ("STRING", "BYTES"):
         size = f"length({value})" if kind == "STRING" else f"octet_length({value})"
-        message = literal(
-            f"Field {name}: {kind}({field['maxLength']}) has maximum length {field['maxLength']}"
-        )
+        message = literal(f"Field {name}: {kind}({field['maxLength']}) has maximum length {field['maxLength']}")
         return f"CASE WHEN {size} > {int(field['maxLength'])} THEN error({message}) ELSE {value} END"
     if field.get("precision") and kind in ("NUMERIC", "BIGNUMERIC"):
         scale, whole = (
             int(field.get("scale") or 0),
             int(field["precision"]) - int(field.get("scale") or 0),
         )
-        message = literal(
-            f"Field {name}: value has more than {whole} digits before the decimal point"
-        )
+        message = literal(f"Field {name}: value has more than {whole} digits before the decimal point")
         rounded = f"CAST(round({value}, {scale}) AS {type_of({**field, 'mode': 'NULLABLE'}).duckdb})"
         return f"CASE WHEN abs({rounded}) >= 1e{whole} THEN error({message}) ELSE {rounded} END"
     return value
@@ -177,11 +149,7 @@ def _plain(type_: Type) -> bool:
 def _rest(type_: Type) -> str:
     from .types import field_of
 
-    return (
-        str(field_of("x", type_)["type"])
-        if type_.element is None
-        else f"repeated {_rest(type_.element)}"
-    )
+    return str(field_of("x", type_)["type"]) if type_.element is None else f"repeated {_rest(type_.element)}"
 
 
 def readable(type_: pa.DataType) -> pa.DataType:
@@ -195,9 +163,7 @@ def readable(type_: pa.DataType) -> pa.DataType:
         return type_ if inner.equals(type_.value_type) else pa.list_(inner)
     if is_.is_struct(type_):
         inner_fields = [pa.field(f.name, readable(f.type)) for f in type_]
-        fits = all(
-            a.type.equals(b.type) for a, b in zip(type_, inner_fields, strict=True)
-        )
+        fits = all(a.type.equals(b.type) for a, b in zip(type_, inner_fields, strict=True))
         return type_ if fits else pa.struct(inner_fields)
     if isinstance(type_, pa.BaseExtensionType):
         return readable(type_.storage_type)
@@ -209,9 +175,7 @@ def readable_batches(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     types = [readable(item.type) for item in reader.schema]
     if all(a.equals(b.type) for a, b in zip(types, reader.schema, strict=True)):
         return reader
-    schema = pa.schema(
-        [pa.field(f.name, t) for f, t in zip(reader.schema, types, strict=True)]
-    )
+    schema = pa.schema([pa.field(f.name, t) for f, t in zip(reader.schema, types, strict=True)])
 
     def batches() -> Any:
         for batch in reader:
@@ -224,9 +188,7 @@ def readable_batches(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     return pa.RecordBatchReader.from_batches(schema, batches())
 
 
-def selected(
-    fields: Sequence[FieldSchema], columns: Sequence[str] | None, table: str
-) -> list[tuple[FieldSchema, str]]:
+def selected(fields: Sequence[FieldSchema], columns: Sequence[str] | None, table: str) -> list[tuple[FieldSchema, str]]:
     """The fields that a read selects with their DuckDB expressions; `a.b` keeps only b of the record a.
 
     Raises:
@@ -239,9 +201,7 @@ def selected(
     for column in columns:
         head, _, rest = column.partition(".")
         if head.lower() not in known:
-            raise Invalid(
-                f"request failed: The following selected fields do not exist in the table schema: {column}"
-            )
+            raise Invalid(f"request failed: The following selected fields do not exist in the table schema: {column}")
         wanted.setdefault(head.lower(), []).append(rest)
     return [
         _pruned(field, quote(field["name"]), wanted[field["name"].lower()], table)
@@ -250,9 +210,7 @@ def selected(
     ]
 
 
-def _pruned(
-    field: FieldSchema, value: str, inner: Sequence[str], table: str
-) -> tuple[FieldSchema, str]:
+def _pruned(field: FieldSchema, value: str, inner: Sequence[str], table: str) -> tuple[FieldSchema, str]:
     if "" in inner or field["type"] != "RECORD":
         if any(inner):
             raise Invalid(f"Field {field['name']} of {table} has no fields of its own")
@@ -264,11 +222,7 @@ def _pruned(
     for sub, _ in selected(field["fields"], inner, table):
         expression = f"struct_extract({base}, {literal(sub['name'])})"
         original = by_name(field["fields"])[sub["name"].lower()]
-        rest = [
-            path.partition(".")[2]
-            for path in inner
-            if path.partition(".")[0].lower() == sub["name"].lower()
-        ]
+        rest = [path.partition(".")[2] for path in inner if path.partition(".")[0].lower() == sub["name"].lower()]
         pruned, expression = _pruned(dict(original), expression, rest, table)
         kept.append(pruned)
         parts.append(f"{quote(sub['name'])} := {expression}")
@@ -289,14 +243,9 @@ def logical_bytes(value: str, type_: Type) -> str:
         inner = logical_bytes("item", type_.element)
         return f"coalesce(list_sum(list_transform({value}, lambda item: {inner})), 0)"
     if type_.kind == "STRUCT":
-        sizes = [
-            logical_bytes(f"struct_extract({value}, {literal(n)})", t)
-            for n, t in type_.named_fields()
-        ]
+        sizes = [logical_bytes(f"struct_extract({value}, {literal(n)})", t) for n, t in type_.named_fields()]
         return f"({' + '.join(sizes)})"
-    fixed = {"BOOL": 1, "NUMERIC": 16, "BIGNUMERIC": 32, "INTERVAL": 16}.get(
-        type_.kind, 8
-    )
+    fixed = {"BOOL": 1, "NUMERIC": 16, "BIGNUMERIC": 32, "INTERVAL": 16}.get(type_.kind, 8)
     if type_.kind in ("STRING", "JSON", "GEOGRAPHY"):
         return f"coalesce(2 + strlen({value}::VARCHAR), 0)"
     if type_.kind == "BYTES":

@@ -89,9 +89,7 @@ class Type:
         if self.element is not None:
             return f"ARRAY<{self.element}>"
         if self.kind == "STRUCT":
-            inner = ", ".join(
-                f"{name} {type_}" if name else str(type_) for name, type_ in self.fields
-            )
+            inner = ", ".join(f"{name} {type_}" if name else str(type_) for name, type_ in self.fields)
             return f"STRUCT<{inner}>"
         return self.kind
 
@@ -184,9 +182,7 @@ def quote(name: str) -> str:
 # REST fields
 
 
-def normalize(
-    fields: Sequence[Mapping[str, Any]], *, prefix: str = ""
-) -> list[FieldSchema]:
+def normalize(fields: Sequence[Mapping[str, Any]], *, prefix: str = "") -> list[FieldSchema]:
     """REST fields as BigQuery answers them: legacy type names, upper-case modes, checked names.
 
     Raises:
@@ -203,9 +199,7 @@ def normalize(
                 "start with a letter or underscore, and be at most 300 characters long."
             )
         if name.lower().startswith(_RESERVED_PREFIXES):
-            raise Invalid(
-                f"Invalid field name {path}. The prefix is reserved for BigQuery's own columns."
-            )
+            raise Invalid(f"Invalid field name {path}. The prefix is reserved for BigQuery's own columns.")
         if name.lower() in seen:
             raise Invalid(f"Field {path} already exists in schema")
         seen.add(name.lower())
@@ -215,12 +209,8 @@ def normalize(
         kind = _ALIASES.get(kind, kind)
         mode = str(given.get("mode") or "NULLABLE").upper()
         if mode not in ("NULLABLE", "REQUIRED", "REPEATED"):
-            raise Invalid(
-                f"Invalid value for mode: {mode} is not a valid value (field {path})"
-            )
-        clean: FieldSchema = {
-            key: value for key, value in given.items() if value is not None
-        }
+            raise Invalid(f"Invalid value for mode: {mode} is not a valid value (field {path})")
+        clean: FieldSchema = {key: value for key, value in given.items() if value is not None}
         clean["name"] = name
         clean["mode"] = mode
         if kind == "STRUCT":
@@ -239,11 +229,7 @@ def type_of(field_: Mapping[str, Any]) -> Type:
     """The type of a REST field, mode REPEATED giving an ARRAY."""
     kind = str(field_["type"]).upper()
     kind = _ALIASES.get(kind, kind)
-    base = (
-        struct((f["name"], type_of(f)) for f in field_.get("fields", ()))
-        if kind == "STRUCT"
-        else scalar(kind)
-    )
+    base = struct((f["name"], type_of(f)) for f in field_.get("fields", ())) if kind == "STRUCT" else scalar(kind)
     return array(base) if str(field_.get("mode", "")).upper() == "REPEATED" else base
 
 
@@ -266,8 +252,7 @@ def field_of(name: str, type_: Type, mode: str = "NULLABLE") -> FieldSchema:
 def duckdb_columns(fields: Sequence[Mapping[str, Any]]) -> str:
     """The column list of a DuckDB CREATE TABLE for these fields, REQUIRED being NOT NULL."""
     return ", ".join(
-        f"{quote(f['name'])} {type_of(f).duckdb}{' NOT NULL' if f.get('mode') == 'REQUIRED' else ''}"
-        for f in fields
+        f"{quote(f['name'])} {type_of(f).duckdb}{' NOT NULL' if f.get('mode') == 'REQUIRED' else ''}" for f in fields
     )
 
 
@@ -283,9 +268,7 @@ def arrow_field(field_: Mapping[str, Any]) -> pa.Field:
         base: pa.DataType = pa.struct([arrow_field(f) for f in field_["fields"]])
     else:
         base = _scalar(kind)[2]
-    metadata = (
-        {_EXTENSION: _GOOGLE_EXTENSIONS[kind]} if kind in _GOOGLE_EXTENSIONS else None
-    )
+    metadata = {_EXTENSION: _GOOGLE_EXTENSIONS[kind]} if kind in _GOOGLE_EXTENSIONS else None
     if mode == "REPEATED":
         return pa.field(
             field_["name"],
@@ -293,9 +276,7 @@ def arrow_field(field_: Mapping[str, Any]) -> pa.Field:
             nullable=False,
             metadata=metadata,
         )
-    return pa.field(
-        field_["name"], base, nullable=mode != "REQUIRED", metadata=metadata
-    )
+    return pa.field(field_["name"], base, nullable=mode != "REQUIRED", metadata=metadata)
 
 
 def arrow_schema(fields: Sequence[Mapping[str, Any]]) -> pa.Schema:
@@ -317,11 +298,7 @@ def type_of_arrow(type_: pa.DataType, extension: bytes = b"") -> Type:
     if is_.is_struct(type_):
         return struct((f.name, type_of_arrow_field(f)) for f in type_)
     if is_.is_decimal(type_):
-        return (
-            NUMERIC
-            if type_.scale <= 9 and type_.precision - type_.scale <= 29
-            else BIGNUMERIC
-        )
+        return NUMERIC if type_.scale <= 9 and type_.precision - type_.scale <= 29 else BIGNUMERIC
     if is_.is_timestamp(type_):
         return DATETIME if type_.tz is None else TIMESTAMP
     for test, answer in (
@@ -338,21 +315,13 @@ def type_of_arrow(type_: pa.DataType, extension: bytes = b"") -> Type:
     ):
         if test(type_):
             return answer
-    if (
-        is_.is_string(type_)
-        or is_.is_large_string(type_)
-        or str(type_) == "string_view"
-    ):
+    if is_.is_string(type_) or is_.is_large_string(type_) or str(type_) == "string_view":
         return {
             b"google:sqlType:json": JSON,
             b"google:sqlType:geography": GEOGRAPHY,
         }.get(extension, STRING)
     if isinstance(type_, pa.BaseExtensionType):
-        return (
-            JSON
-            if type_.extension_name == "arrow.json"
-            else type_of_arrow(type_.storage_type)
-        )
+        return JSON if type_.extension_name == "arrow.json" else type_of_arrow(type_.storage_type)
     raise Invalid(f"Arrow type {type_} has no BigQuery type")
 
 
@@ -379,17 +348,12 @@ class ArrowCast:
 
     def batch(self, batch: pa.RecordBatch) -> pa.RecordBatch:
         """The batch in `schema`, sharing the buffers that already fit."""
-        columns = [
-            _fit(column, item)
-            for column, item in zip(batch.columns, self.schema, strict=True)
-        ]
+        columns = [_fit(column, item) for column, item in zip(batch.columns, self.schema, strict=True)]
         return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def reader(self, batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
         """A reader over the cast batches."""
-        return pa.RecordBatchReader.from_batches(
-            self.schema, (self.batch(b) for b in batches)
-        )
+        return pa.RecordBatchReader.from_batches(self.schema, (self.batch(b) for b in batches))
 
 
 def _fit(column: pa.Array, item: pa.Field) -> pa.Array:
