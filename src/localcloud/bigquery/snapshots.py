@@ -10,7 +10,8 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -117,7 +118,7 @@ class Snapshots:
                 pa.OSFile(os.fspath(part), "wb") as sink,
                 pa.ipc.new_file(sink, schema) as writer,
             ):
-                for batch in reader:
+                for batch in _ahead(reader):
                     check()
                     writer.write_table(pa.Table.from_batches([batch]).cast(schema), _BATCH_ROWS)
             part.replace(path)
@@ -165,3 +166,12 @@ class Snapshots:
     def _purge_now_and_then(self) -> None:
         if time.time() - self._purged > min(self._lifetime, 600):
             self.purge()
+
+
+def _ahead(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The reader's batches, each next one being computed while the one before is in use."""
+    with ThreadPoolExecutor(1, thread_name_prefix="bigquery-snapshot") as thread:
+        upcoming = thread.submit(next, reader, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = thread.submit(next, reader, None)
+            yield batch
