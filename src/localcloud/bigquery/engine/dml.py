@@ -82,9 +82,12 @@ def _insert(execution: Execution, tree: exp.Insert, statement: Statement) -> Res
             raise statement.error(
                 f"Inserted row has wrong column count; Has {len(found.columns)}, expected {len(fields)}", tree
             )
+        given = [
+            Expr(f"q.c{i}", found.literals.get(i, type_), i in found.literals)
+            for i, (_, type_) in enumerate(found.columns, 1)
+        ]
         values = [
-            assigned(Expr(f"q.c{i}", type_, type_.kind == "NULL"), f, target.shown, statement, tree)
-            for i, ((_, type_), f) in enumerate(zip(found.columns, fields, strict=True), 1)
+            assigned(value, field, target.shown, statement, tree) for value, field in zip(given, fields, strict=True)
         ]
         source = f"SELECT {', '.join(values)} FROM ({found.sql}) q"
     columns, extra = columns_of(target, fields, scope)

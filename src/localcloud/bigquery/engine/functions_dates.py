@@ -142,11 +142,11 @@ def _add(call: Call, *types: Type) -> Expr:
     count = f"({sign}{amount.sql})"
     if value.type == TIME:
         if unit not in _MICROS or unit == "DAY":
-            raise call.error(f"TIME_ADD does not support the {unit} date part")
+            raise call.error(f"{call.name} does not support the {unit} date part")
         return Expr(f"bq.add_time({value.sql}, {count} * {_MICROS[unit]})", TIME)
     if value.type == TIMESTAMP:
         if unit not in _MICROS:
-            raise call.error(f"TIMESTAMP_ADD does not support the {unit} date part when the argument is TIMESTAMP type")
+            raise call.error(f"{call.name} does not support the {unit} date part when the argument is TIMESTAMP type")
         return Expr(f"bq.add_us({value.sql}, {count} * {_MICROS[unit]})", TIMESTAMP)
     if unit == "WEEK" or (unit == "DAY" and value.type == DATE):
         days = f"CAST({count} * {7 if unit == 'WEEK' else 1} AS INTEGER)"

@@ -43,7 +43,7 @@ def relation(node: exp.Expr, scope: Scope) -> Relation:
     else:
         raise scope.statement.refuse(f"The query form {node.key.upper()}", node)
     if prefix:
-        answer = Relation(f"{prefix} {answer.sql}", answer.columns, answer.value_table)
+        answer = Relation(f"{prefix} {answer.sql}", answer.columns, answer.value_table, answer.literals)
     return answer
 
 
@@ -104,24 +104,21 @@ def _set_operation(node: exp.SetOperation, scope: Scope) -> Relation:
     types = []
     pairs = zip(left.columns, right.columns, strict=True)
     for position, ((_, a), (_, b)) in enumerate(pairs, 1):
-        target = supertype([_candidate(node.this, position, a), _candidate(node.expression, position, b)])
+        target = supertype([_candidate(left, position), _candidate(right, position)])
         if target is None:
             raise scope.statement.error(f"Column {position} in {shown} has incompatible types: {a}, {b}", node)
-        types.append(target)
+        types.append(INT64 if target.kind == "NULL" else target)
     sides = [_fit(side, types, shown, node, scope) for side in (left, right)]
     columns = [(name, type_) for (name, _), type_ in zip(left.columns, types, strict=True)]
     sql = f"({sides[0]}) {word}{'' if distinct else ' ALL'} ({sides[1]})"
-    return _ordered(Relation(sql, columns, left.value_table), node, scope)
+    nulls = {i: t for i, t in left.literals.items() if t.kind == "NULL" and right.literals.get(i) == t}
+    return _ordered(Relation(sql, columns, left.value_table, nulls), node, scope)
 
 
-def _candidate(node: exp.Expr, position: int, type_: Type) -> Expr:
-    """A column of a set operation's side for the choice of the common type: literals coerce further."""
-    inner = node.unnest() if isinstance(node, exp.Subquery) else node
-    constant = False
-    if isinstance(inner, exp.Select) and position <= len(inner.expressions):
-        item = inner.expressions[position - 1].unalias()
-        constant = isinstance(item, (exp.Literal, exp.Null, exp.Parameter))
-    return Expr("", type_, constant)
+def _candidate(side: Relation, position: int) -> Expr:
+    """A column of a set operation's side: a literal, and a bare NULL above all, coerces further."""
+    literal = side.literals.get(position)
+    return Expr("", literal or side.columns[position - 1][1], literal is not None)
 
 
 def _fit(side: Relation, types: Sequence[Type], shown: str, node: exp.Expr, scope: Scope) -> str:
@@ -130,7 +127,7 @@ def _fit(side: Relation, types: Sequence[Type], shown: str, node: exp.Expr, scop
     name = scope.statement.fresh("q")
     listed = []
     for position, ((_, given), wanted) in enumerate(zip(side.columns, types, strict=True), 1):
-        value = Expr(f"{name}.c{position}", given, True)
+        value = Expr(f"{name}.c{position}", side.literals.get(position, given), True)
         if not coercible(value, wanted):
             raise scope.statement.error(f"Column {position} in {shown} has incompatible types: {given}, {wanted}", node)
         listed.append(f"{coerce(value, wanted).sql} AS c{position}")
@@ -149,7 +146,7 @@ def _ordered(inner: Relation, node: exp.Expr, scope: Scope) -> Relation:
     for item in order.expressions if order is not None else ():
         keys.append(_key(item, _ordinal(item.this, source.columns, scope) or analyze(item.this, inside)))
     by = f" ORDER BY {', '.join(keys)}" if keys else ""
-    return Relation(f"SELECT * FROM ({inner.sql}) {name}{by}{limit}", inner.columns, inner.value_table)
+    return Relation(f"SELECT * FROM ({inner.sql}) {name}{by}{limit}", inner.columns, inner.value_table, inner.literals)
 
 
 def output_source(physical: str, inner: Relation, alias: str) -> Source:
@@ -249,6 +246,7 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
         items = [_Item("", pack([(i.name, i.expr.type) for i in items], [i.expr for i in items]))]
     elif kind == "VALUE" and len(items) != 1:
         raise statement.error("SELECT AS VALUE query must have exactly one column", node)
+    literals = {i: item.expr.type for i, item in enumerate(items, 1) if item.expr.constant}
     items = [_typed(item) for item in items]
     columns = [(item.name, item.expr.type) for item in items]
     aliases = {item.name.lower(): item.expr for item in items if item.name}
@@ -262,7 +260,7 @@ def _select(node: exp.Select, outer: Scope) -> Relation:
         _distinct_types(node, columns, scope)
     listed = ", ".join(f"{item.expr.sql} AS c{i}" for i, item in enumerate(items, 1))
     sql = f"SELECT {distinct}{listed}{from_sql}{where_sql}{group}{having_sql}{qualify_sql}"
-    return _finish(node, scope, Relation(sql, columns, value_table), items, bool(distinct))
+    return _finish(node, scope, Relation(sql, columns, value_table, literals), items, bool(distinct))
 
 
 def _typed(item: _Item) -> _Item:
@@ -279,7 +277,7 @@ def _distinct_types(node: exp.Expr, columns: Sequence[tuple[str, Type]], scope: 
 def _finish(node: exp.Select, scope: Scope, inner: Relation, items: Sequence[_Item], distinct: bool) -> Relation:
     order, limit = node.args.get("order"), _limit(node, scope)
     if order is None:
-        return Relation(inner.sql + limit, inner.columns, inner.value_table)
+        return Relation(inner.sql + limit, inner.columns, inner.value_table, inner.literals)
     name = scope.statement.fresh("q") if distinct else ""
     prefix = f"{name}." if name else ""
     outputs = [Expr(f"{prefix}c{i}", item.expr.type) for i, item in enumerate(items, 1)]
@@ -303,8 +301,10 @@ def _finish(node: exp.Select, scope: Scope, inner: Relation, items: Sequence[_It
         keys.append(_key(item, value))
     by = f" ORDER BY {', '.join(keys)}"
     if distinct:
-        return Relation(f"SELECT * FROM ({inner.sql}) {name}{by}{limit}", inner.columns, inner.value_table)
-    return Relation(f"{inner.sql}{by}{limit}", inner.columns, inner.value_table)
+        return Relation(
+            f"SELECT * FROM ({inner.sql}) {name}{by}{limit}", inner.columns, inner.value_table, inner.literals
+        )
+    return Relation(f"{inner.sql}{by}{limit}", inner.columns, inner.value_table, inner.literals)
 
 
 def _group(node: exp.Select, items: Sequence[_Item], scope: Scope) -> str:

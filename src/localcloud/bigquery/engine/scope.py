@@ -57,6 +57,8 @@ class Relation:
     sql: str
     columns: list[tuple[str, Type]]
     value_table: bool = False
+    literals: dict[int, Type] = field(default_factory=dict)
+    """The columns, from 1, that are literals, with what they were: these coerce further in a set operation."""
 
 
 class Environment(Protocol):

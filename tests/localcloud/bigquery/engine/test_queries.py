@@ -69,6 +69,8 @@ QUERIES = [
     ("WITH RECURSIVE n AS (SELECT 1 AS i UNION ALL SELECT i + 1 FROM n WHERE i < 3) SELECT i FROM n ORDER BY i", [{"i": 1}, {"i": 2}, {"i": 3}]),
     ("SELECT 1 AS x UNION ALL SELECT 2.5 ORDER BY x DESC", [{"x": 2.5}, {"x": 1.0}]),
     ("SELECT 1 AS x UNION DISTINCT SELECT 1", [{"x": 1}]),
+    ("SELECT 1 AS i, 'x' AS s UNION ALL SELECT 2, NULL ORDER BY i", [{"i": 1, "s": "x"}, {"i": 2, "s": None}]),
+    ("SELECT NULL AS s UNION ALL SELECT NULL UNION ALL SELECT 'x' ORDER BY s DESC LIMIT 1", [{"s": "x"}]),
     ("SELECT x FROM UNNEST([1, 2]) x EXCEPT DISTINCT SELECT 1", [{"x": 2}]),
     ("SELECT x FROM UNNEST([1, 2]) x INTERSECT DISTINCT SELECT 2", [{"x": 2}]),
     ("SELECT x FROM UNNEST([1, 2]) x WHERE x = (SELECT MAX(y) FROM UNNEST([1, 2]) y WHERE y >= x)", [{"x": 2}]),

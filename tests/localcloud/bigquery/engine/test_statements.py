@@ -43,7 +43,8 @@ def test_insert_values_select_and_defaults(engine: Engine, run: Run, table: Tabl
     execute(engine, "CREATE OR REPLACE TABLE d.defaults (a INT64, b STRING DEFAULT 'none', c ARRAY<INT64>)")
     result = execute(engine, "INSERT INTO d.defaults (a) VALUES (1), (2)")
     assert (result.statement_type, result.num_dml_affected_rows, counts(result)) == ("INSERT", 2, (2, 0, 0))
-    execute(engine, "INSERT d.defaults (a, b) VALUES (3, DEFAULT), (4, NULL)")
+    execute(engine, "INSERT d.defaults (a, b) VALUES (3, DEFAULT)")
+    execute(engine, "INSERT d.defaults (a, b) SELECT 4, NULL")
     execute(engine, "INSERT INTO d.defaults SELECT id + 10, name, [id] FROM d.t WHERE id = 1")
     assert run("SELECT * FROM d.defaults ORDER BY a") == [
         {"a": 1, "b": "none", "c": []},

@@ -87,9 +87,7 @@ _number = iter(range(1_000_000))
 def test_rows_come_back_as_they_went_in(tables: Tables, data: st.DataObject) -> None:
     drawn = data.draw(st.lists(columns(), min_size=1, max_size=3))
     fields = normalize([{**f, "name": f"c{i}"} for i, (f, _) in enumerate(drawn)])
-    rows = data.draw(
-        st.lists(st.fixed_dictionaries({f"c{i}": v for i, (_, v) in enumerate(drawn)}), max_size=4)
-    )
+    rows = data.draw(st.lists(st.fixed_dictionaries({f"c{i}": v for i, (_, v) in enumerate(drawn)}), max_size=4))
     ref = DATASET.table(f"round_{next(_number)}")
     schema = arrow_schema(fields)
     given_ = pa.Table.from_pylist(rows, schema=schema)
@@ -245,7 +243,10 @@ def test_datasets(tables: Tables) -> None:
         ([field("b", "STRING")], "Field a is missing in new schema"),
         ([field("a", "STRING", "REQUIRED"), field("b", "STRING")], "Field a has changed type from INTEGER to STRING"),
         ([field("a", "INT64", "REQUIRED"), field("b", "STRING", "REQUIRED")], "changed mode from NULLABLE to REQUIRED"),
-        ([field("a", "INT64", "REQUIRED"), field("b", "STRING"), field("c", "DATE", "REQUIRED")], "Cannot add required fields"),
+        (
+            [field("a", "INT64", "REQUIRED"), field("b", "STRING"), field("c", "DATE", "REQUIRED")],
+            "Cannot add required fields",
+        ),
         ([field("a", "INT64", "REQUIRED"), field("A", "INT64"), field("b", "STRING")], "already exists in schema"),
     ],
 )
