@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +19,7 @@ from accelerator.errors import CodeError, Place
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
 
     from accelerator.signature import Signature
 
@@ -77,8 +78,8 @@ Parameter = Double | Integer | Discrete | Categorical
 """One entry of `search_space`; the four kinds are those of Vertex AI's StudySpec.ParameterSpec."""
 
 
-class Data(Protocol):
-    """One split of the data as `train` gets it; nothing is read before it is asked for."""
+class Rows(Protocol):
+    """Examples, one a row: a whole split or one of its batches."""
 
     @property
     def features(self) -> pd.DataFrame:
@@ -88,6 +89,23 @@ class Data(Protocol):
     def label(self) -> pd.Series[Any]:
         """The label column, aligned with `features`."""
 
+    @property
+    def arrow(self) -> pa.Table:
+        """The feature columns and the label as they were read."""
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+
+
+class Data(Rows, Protocol):
+    """One split of the data as `train` gets it; nothing is read before it is asked for."""
+
+    def batches(self, rows: int = 65_536) -> Iterator[Rows]:
+        """The split in pieces of `rows` rows, the last one shorter; memory stays bounded.
+
+        May be called again for another pass.
+        """
+
 
 class Train(Protocol):
     """`train(train, validation, **hyperparameters) -> (model, metrics)`.
@@ -96,9 +114,7 @@ class Train(Protocol):
     numbers by name, measured on the validation split.
     """
 
-    def __call__(
-        self, train: Data, validation: Data, **hyperparameters: Any
-    ) -> tuple[Any, Mapping[str, float]]:
+    def __call__(self, train: Data, validation: Data, **hyperparameters: Any) -> tuple[Any, Mapping[str, float]]:
         """Fit a model and measure it."""
 
 

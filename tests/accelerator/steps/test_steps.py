@@ -189,7 +189,9 @@ def test_an_artifact_without_a_model_fails_to_deploy_with_its_last_words(
     )
     endpoint = aiplatform.Endpoint.create(display_name="empty")
     try:
-        with pytest.raises(exceptions.FailedPrecondition, match=r"Model server exited unexpectedly.*model"):
+        with pytest.raises(
+            exceptions.FailedPrecondition, match=r"(?s)Model server exited unexpectedly.*model file model.joblib"
+        ):
             endpoint.deploy(model, machine_type="n1-standard-2")
         assert endpoint.list_models() == []
     finally:
