@@ -51,7 +51,7 @@ def test_jobs_are_listed(client: bigquery.Client, table: str) -> None:
     assert (again.state, again.labels, again.statement_type) == ("DONE", {"k": "v"}, "SELECT")
     assert again.created <= again.started <= again.ended
     assert failed.error_result["reason"] == "invalidQuery"
-    client.delete_job_metadata("mine")
+    client.delete_job_metadata(again)
     with pytest.raises(NotFound, match="Not found: Job"):
         client.get_job("mine")
 
