@@ -188,10 +188,9 @@ def test_an_artifact_without_a_model_fails_to_deploy_with_its_last_words(
         config, replace(trained, artifact_uri=f"gs://{config.bucket_name}/empty"), images.prediction
     )
     endpoint = aiplatform.Endpoint.create(display_name="empty")
+    words = "(?s)Model server exited unexpectedly.*The model file model.joblib"
     try:
-        with pytest.raises(
-            exceptions.FailedPrecondition, match=r"(?s)Model server exited unexpectedly.*model file model.joblib"
-        ):
+        with pytest.raises(exceptions.FailedPrecondition, match=words):
             endpoint.deploy(model, machine_type="n1-standard-2")
         assert endpoint.list_models() == []
     finally:
