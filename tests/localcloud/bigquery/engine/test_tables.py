@@ -1,7 +1,5 @@
 """Tables: rows come back as they went in, schemas change as BigQuery permits, and nothing acknowledged is lost."""
 
-# ruff: noqa: E501 - a case a line
-
 from __future__ import annotations
 
 import datetime
