@@ -198,7 +198,7 @@ def _mlserver(python: str, folder: Path, *, batching: bool) -> Iterator[Contende
     home = folder / f"mlserver-{batching}"
     home.mkdir()
     settings = {"host": "127.0.0.1", "http_port": ports[0], "grpc_port": ports[1], "metrics_port": ports[2]}
-    settings |= {"parallel_workers": WORKERS, "debug": False}
+    settings |= {"parallel_workers": WORKERS, "debug": False, "metrics_dir": str(home / "metrics")}
     (home / "settings.json").write_text(json.dumps(settings))
     model = {
         "name": "late",
