@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -61,6 +62,18 @@ def _ordered(replicas: tuple[int, int]) -> tuple[int, int]:
     return replicas
 
 
+def _share(value: Any) -> TimeRange | float:
+    """A fraction of the rows, or a window: four digits are a year."""
+    text = str(value).strip()
+    try:
+        number = float("" if re.fullmatch(r"\d{4}", text) else text)
+    except ValueError:
+        return TimeRange.parse(text)
+    if not 0 < number <= 1:
+        raise ValueError(f"{text} is no fraction of the rows: write more than 0 and at most 1, such as 0.8")
+    return number
+
+
 def _matching(pattern: str, what: str) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -73,7 +86,11 @@ def _matching(pattern: str, what: str) -> AfterValidator:
 Table = Annotated[str, AfterValidator(_table)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Name = Annotated[str, Field(min_length=1)]
-Window = Annotated[InstanceOf[TimeRange], BeforeValidator(TimeRange.parse), PlainSerializer(str)]
+Share = Annotated[
+    InstanceOf[TimeRange] | float,
+    BeforeValidator(_share),
+    PlainSerializer(lambda share: share if isinstance(share, float) else str(share)),
+]
 Replicas = Annotated[
     tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]],
     BeforeValidator(_replicas),
@@ -89,15 +106,24 @@ class Section(BaseModel):
 
 
 class Split(Section):
-    """Which rows train, validate and test: windows over `data.time`, in UTC."""
+    """Which rows train, validate and test: windows over `data.time`, in UTC, or fractions of all rows."""
 
-    train: Window
-    validation: Window | None = None
-    test: Window | None = None
+    train: Share
+    validation: Share | None = None
+    test: Share | None = None
 
     @model_validator(mode="after")
     def _disjoint(self) -> Split:
-        windows = list(self.windows().items())
+        windows, fractions = list(self.windows().items()), self._fractions()
+        if windows and fractions:
+            (window_name, window), (name, fraction) = windows[0], next(iter(fractions.items()))
+            raise ValueError(
+                f"{window_name} is a window ({window}) and {name} a fraction ({fraction}): "
+                "write all as windows or all as fractions"
+            )
+        if sum(map(_exact, fractions.values())) > 1:
+            listed = " + ".join(f"{name} {fraction}" for name, fraction in fractions.items())
+            raise ValueError(f"the fractions {listed} are more than 1: rows would be in two")
         for index, (name, window) in enumerate(windows):
             for other, other_window in windows[index + 1 :]:
                 if window.overlaps(other_window):
@@ -105,22 +131,44 @@ class Split(Section):
         return self
 
     def windows(self) -> dict[str, TimeRange]:
-        """The windows that are given, by the name of their split."""
-        named = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {name: window for name, window in named.items() if window is not None}
+        """The windows that are given, by the name of their split; none where it is by fractions."""
+        return {name: share for name, share in self._named().items() if isinstance(share, TimeRange)}
+
+    def parts(self) -> dict[str, tuple[float, float]]:
+        """By split, where its part of [0, 1) starts (included) and ends; none where it is by windows."""
+        found: dict[str, tuple[float, float]] = {}
+        start = Fraction(0)
+        for name, fraction in self._fractions().items():
+            end = start + _exact(fraction)
+            found[name] = (float(start), float(end))
+            start = end
+        return found
+
+    def _fractions(self) -> dict[str, float]:
+        return {name: share for name, share in self._named().items() if isinstance(share, float)}
+
+    def _named(self) -> dict[str, TimeRange | float | None]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def _exact(fraction: float) -> Fraction:
+    """The decimal as it is written: 0.7, 0.2 and 0.1 are 1 together, which their floats are not."""
+    return Fraction(str(fraction))
 
 
 class Data(Section):
     """Where the rows come from and what their columns are.
 
     `table` is in BigQuery; `files` are gs:// uris or paths (Parquet, CSV, JSON lines; wildcards allowed).
-    Features are all columns but the label, the time and those under `ignore`, unless `features` lists them.
+    Features are all columns but the label, the time, the key and those under `ignore`, unless `features` lists them.
     """
 
     table: Table | None = None
     files: tuple[Name, ...] = ()
     label: Name
     time: Name | None = None
+    key: Name | None = None
+    """Rows with the same value here stay together where fractions split them; else only equal rows do."""
     features: tuple[Name, ...] = ()
     ignore: tuple[Name, ...] = ()
     split: Split | None = None
@@ -129,8 +177,13 @@ class Data(Section):
     def _consistent(self) -> Data:
         if self.table is not None and self.files:
             raise ValueError("both 'table' and 'files' are given: keep one")
-        if self.split is not None and self.time is None:
+        windows = self.split is not None and bool(self.split.windows())
+        if windows and self.time is None:
             raise ValueError("'split' has windows but 'time' names no column to cut by")
+        if windows and self.key is not None:
+            raise ValueError("'key' is for fractions, but 'split' has windows: keep one of them")
+        if self.key == self.label:
+            raise ValueError(f"'key' is the label '{self.label}': rows that train and validate would share none")
         if self.label in self.features:
             raise ValueError(f"the label '{self.label}' is among the features: a model would see the answer")
         return self

@@ -158,6 +158,51 @@ def test_a_label_among_the_features_is_refused(written):
     assert "would see the answer" in error.headline
 
 
+def by(split: str) -> str:
+    """A project without a time column, with a split of its own."""
+    return f"project: my-project\ndata: {{label: late, split: {split}}}\nmodel: {{name: late}}\n"
+
+
+def test_a_split_by_fractions(written):
+    split = written(by('{train: 0.7, validation: "0.2", test: 0.1}')).data.split
+    assert (split.train, split.validation, split.test) == (0.7, 0.2, 0.1)
+    assert split.windows() == {}
+    assert split.parts()["test"] == (0.9, 1.0)
+    assert split.model_dump() == {"train": 0.7, "validation": 0.2, "test": 0.1}
+    assert written(SKETCH).data.split.parts() == {}
+
+
+@pytest.mark.parametrize(
+    ("split", "says"),
+    [
+        (
+            '{train: "..2013-06", validation: 0.2}',
+            "train is a window (..2013-07-01T00:00:00Z) and validation a fraction",
+        ),
+        (
+            "{train: 0.8, validation: 2013}",
+            "validation is a window (2013-01-01T00:00:00Z..2014-01-01T00:00:00Z) and train",
+        ),
+        ("{train: 0.8, validation: 0.2, test: 0.1}", "train 0.8 + validation 0.2 + test 0.1 are more than 1"),
+        ("{train: 80, validation: 20}", "80 is no fraction of the rows"),
+        ("{train: 0.8, validation: 0}", "0 is no fraction of the rows"),
+        ("{train: 0.8, validation: .nan}", "nan is no fraction of the rows"),
+        ("{train: 0.8, validation: true}", "'True' is no point in time"),
+        ('{train: "2013-06"}', "'time' names no column"),
+    ],
+)
+def test_fractions_at_fault(written, split, says):
+    error = refused(written, by(split))
+    assert says in error.headline
+    assert (error.place.line if isinstance(error.place, Place) else 2) == 2
+
+
+def test_a_key_is_for_fractions(written):
+    assert written(by("{train: 0.8, validation: 0.2}, key: customer")).data.key == "customer"
+    assert "'key' is for fractions" in refused(written, SKETCH.replace("  time:", "  key: tail\n  time:")).headline
+    assert "'key' is the label" in refused(written, by("{train: 0.8}, key: late")).headline
+
+
 @pytest.mark.parametrize(
     ("text", "start", "end"),
     [

@@ -52,7 +52,7 @@ class Columns:
                         place=config.place(f"data.{setting}"),
                         next_step=suggestion(name, there),
                     )
-        others = {data.label, data.time, *data.ignore}
+        others = {data.label, data.time, data.key, *data.ignore}
         features = data.features or tuple(name for name in there if name not in others)
         if not features:
             raise DataError(
@@ -61,7 +61,7 @@ class Columns:
                 next_step="Leave a column beside the label and the time, or list some under data.features.",
             )
         for name in (*features, data.label):
-            if not _usable(schema.field(name).type, is_label=name == data.label):
+            if not usable(schema.field(name).type, is_label=name == data.label):
                 raise DataError(
                     f"Column '{name}' of {place} is of type {schema.field(name).type}, which no model takes",
                     place=config.place("data"),
@@ -181,7 +181,8 @@ def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
 
 
-def _usable(kind: pa.DataType, *, is_label: bool) -> bool:
+def usable(kind: pa.DataType, *, is_label: bool = False) -> bool:
+    """Whether a column of this type can be a feature or, which times cannot, the label."""
     types = pa.types
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     if number or types.is_boolean(kind) or is_text(kind):

@@ -128,7 +128,9 @@ def _check_rows(splits: Mapping[str, Data], config: Config) -> None:
                 f"There are no rows in the {name} split"
                 + (f": none of its {profile.unlabelled} rows has a label" if profile.unlabelled else ""),
                 place=data.source.place,
-                next_step=f"Check data.split.{name} against the times in the table; windows are in UTC.",
+                next_step=f"Check data.split.{name} against the times in the table; windows are in UTC."
+                if config.data.split is not None and config.data.split.windows()
+                else "Give more rows: each split needs some.",
             )
         log(
             f"{name}: {profile.rows:,} rows, {len(data.columns.features)} features from {data.source.place}"
@@ -141,7 +143,7 @@ def _check_rows(splits: Mapping[str, Data], config: Config) -> None:
                 raise DataError(
                     message,
                     place=data.source.place,
-                    next_step="A model needs examples of each kind: check the label column and the window.",
+                    next_step="A model needs examples of each kind: check the label column and the split.",
                 )
             log(f"warning: {message}: metrics such as AUC do not exist on it")
         for feature, nulls in profile.nulls.items():

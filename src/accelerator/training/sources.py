@@ -16,10 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
-from accelerator.config import Config
-from accelerator.errors import ConfigError, DataError
+from accelerator.config import Config, Split
+from accelerator.errors import ConfigError, DataError, suggestion
 from accelerator.storage import Files
-from accelerator.training.columns import is_text
+from accelerator.training.columns import Columns, is_text, usable
+from accelerator.training.fractions import FractionSource
 from accelerator.windows import TimeRange
 
 MANAGED = {
@@ -29,6 +30,9 @@ MANAGED = {
 }
 """The variables in which Vertex AI says where a managed dataset's splits are."""
 
+DEFAULT_SPLIT = Split(train=0.8, validation=0.2)
+"""What holds where mlops.yaml has no `data.split`."""
+
 _FORMATS = {"parquet": "parquet", "csv": "csv", "jsonl": "json", "json": "json", "ndjson": "json"}
 
 
@@ -36,7 +40,7 @@ class Source(Protocol):
     """Rows of one split, which can be read more than once."""
 
     place: str
-    """What an error names: the table or the files, and the window."""
+    """What an error names: the table or the files, and the window or fraction."""
 
     def schema(self) -> pa.Schema:
         """Every column there is, found out without reading rows."""
@@ -49,12 +53,13 @@ def splits(config: Config, environment: Mapping[str, str], scratch: Path) -> dic
     """The source of each split: `train`, `validation` and, where there is one, `test`.
 
     Args:
-        config: Its `data` section tells the table or files and windows, unless Vertex AI tells them.
+        config: Its `data` section tells the table or files and the split, unless Vertex AI tells them.
         environment: Where AIP_DATA_FORMAT and the uris of a managed dataset are looked up.
         scratch: A folder for files fetched from buckets.
 
     Raises:
         ConfigError: Nothing names the data, or there is nothing to validate on.
+        DataError: A column that fractions are drawn by is not there.
     """
     managed = {name: environment[key] for name, key in MANAGED.items() if environment.get(key)}
     found = (
@@ -66,7 +71,7 @@ def splits(config: Config, environment: Mapping[str, str], scratch: Path) -> dic
         raise ConfigError(
             "There are no rows to validate on",
             place=config.place("data.split"),
-            next_step="Give data.split a validation window, such as validation: 2013-07.",
+            next_step="Give data.split a validation window or fraction, such as validation: 0.2.",
         )
     return found
 
@@ -92,25 +97,42 @@ def _configured(config: Config, scratch: Path) -> dict[str, Source]:
     from accelerator.training.bigquery import TableSource
 
     data = config.data
-    if data.split is None:
-        raise ConfigError(
-            "Nothing says which rows train and which validate",
-            place=config.place("data"),
-            next_step='Add data.split, such as {train: "..2013-06", validation: "2013-07"}.',
-        )
     if data.table is None and not data.files:
         raise ConfigError(
             "Nothing says where the data are",
             place=config.place("data"),
             next_step="Add data.table (BigQuery) or data.files (gs:// uris or paths).",
         )
-    found: dict[str, Source] = {}
-    for name, window in data.split.windows().items():
+
+    def rows(window: TimeRange | None) -> Source:
         if data.table is not None:
-            found[name] = TableSource(data.table, project=config.project, time=data.time, window=window)
-        else:
-            found[name] = FileSource(data.files, base=config.directory, scratch=scratch, time=data.time, window=window)
-    return found
+            return TableSource(data.table, project=config.project, time=data.time, window=window)
+        return FileSource(data.files, base=config.directory, scratch=scratch, time=data.time, window=window)
+
+    split = data.split or DEFAULT_SPLIT
+    windows = split.windows()
+    return {name: rows(window) for name, window in windows.items()} if windows else _drawn(config, split, rows(None))
+
+
+def _drawn(config: Config, split: Split, rows: Source) -> dict[str, Source]:
+    """The splits of fractions, drawn by `data.key` or else by every column that is learned from or learned."""
+    key, schema = config.data.key, rows.schema()
+    if key is not None and (key not in schema.names or not usable(schema.field(key).type)):
+        there = key in schema.names
+        raise DataError(
+            f"The key column '{key}' is of type {schema.field(key).type}"
+            if there
+            else f"There is no key column '{key}' in {rows.place}",
+            place=config.place("data.key"),
+            next_step="Name a column of text, numbers or times." if there else suggestion(key, schema.names),
+        )
+    by = [key] if key is not None else Columns.of(schema, config, rows.place).names
+    of = f"of the values of {key}" if key is not None else "of the rows"
+    why = "" if config.data.split is not None else ", the default without data.split"
+    return {
+        name: FractionSource(rows, by=by, part=part, place=f"{rows.place} ({getattr(split, name):g} {of}{why})")
+        for name, part in split.parts().items()
+    }
 
 
 class FileSource:
@@ -212,8 +234,6 @@ class FileSource:
 
 def missing_time(name: str, place: str, there: Sequence[str]) -> DataError:
     """The error for a `data.time` that is no column."""
-    from accelerator.errors import suggestion
-
     return DataError(f"There is no time column '{name}' in {place}", place=place, next_step=suggestion(name, there))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_view_and_a_window_of_the_command_line(project, in_cloud):
     run = project.run("--set", "data.table=trips.american", "--set", "data.split.train=2013-06", **in_cloud)
     assert run.code == 0, run.err
     assert "trips.american (2013-06-01T00:00:00Z..2013-07-01T00:00:00Z)" in run.out
+
+
+def test_fractions_of_a_table_without_a_time_column(project, in_cloud):
+    fractions = ("--set", "data.time=null", "--set", "data.split={train: 0.8, validation: 0.2}")
+    ignored = ("--set", "data.ignore=[time]")
+    first, second = (project.run(*fractions, *ignored, *more, **in_cloud) for more in ((), ("--power=3",)))
+    assert (first.code, second.code) == (0, 0), first.err + second.err
+    counts = [re.findall(r"(train|validation): (\d+) rows, 3 features", run.out) for run in (first, second)]
+    assert counts[0] == counts[1]
+    assert sum(int(rows) for _, rows in counts[0]) == 600
 
 
 def test_a_managed_dataset_in_bigquery(project, in_cloud):
