@@ -82,6 +82,8 @@ class LoadWork:
             rows = load.run()
         finally:
             job.errors.extend(load.bad.errors)
+        # what is next asked of a fresh table, by clients and queries alike, is its size: it is known from here on
+        self.tables.size(destination.split()[0])
         if load.new_schema:
             configuration["schema"] = {"fields": load.fields}
         job.statistics["load"] = {
