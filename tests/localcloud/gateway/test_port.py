@@ -51,6 +51,13 @@ def test_an_unknown_google_host_is_refused_here(cloud: LocalCloud) -> None:
     assert "vision.googleapis.com" in answer.json()["error"]["message"]
 
 
+@pytest.mark.parametrize("path", ["/bigquery/v2/projects/{project}/datasets", "/storage/v1/b?project={project}"])
+def test_apis_share_a_host_by_their_paths(project: str, path: str) -> None:
+    answer = requests.get(f"https://www.googleapis.com{path.format(project=project)}", timeout=10)
+    assert answer.status_code == 200
+    assert answer.json()["kind"] in ("bigquery#datasetList", "storage#buckets")
+
+
 def test_an_unknown_path_is_not_found(cloud: LocalCloud) -> None:
     answer = requests.get("https://cloudresourcemanager.googleapis.com/v3/nonsense", timeout=10)
     assert answer.status_code == 404
