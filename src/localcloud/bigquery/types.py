@@ -361,4 +361,10 @@ def _fit(column: pa.Array, item: pa.Field) -> pa.Array:
         return column
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
+    if pa.types.is_struct(item.type):
+        children = [_fit(column.field(index), child) for index, child in enumerate(item.type)]
+        return pa.StructArray.from_arrays(children, fields=list(item.type), mask=column.is_null())
+    if pa.types.is_list(item.type):
+        # no mask: an ARRAY is never NULL, and one within a STRUCT that is NULL comes as such from DuckDB
+        return pa.ListArray.from_arrays(column.offsets, _fit(column.values, item.type.value_field), type=item.type)
     return column.cast(item.type)

@@ -5,11 +5,12 @@ Each part is made elsewhere; here they are introduced to one another, started an
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localcloud.objects import Objects
 
-from .engine import Engine
 from .jobs.copy import CopyWork
 from .jobs.extract import ExtractWork
 from .jobs.load import LoadWork
@@ -21,6 +22,11 @@ from .reading import Reading
 from .rows.duplicates import Duplicates
 from .snapshots import Snapshots
 from .tables import Tables
+
+if TYPE_CHECKING:
+    from .engine.engine import Engine
+    from .refs import TableRef
+    from .types import FieldSchema
 
 _DAY = 24 * 3600.0
 _SESSION = 6 * 3600.0
@@ -44,19 +50,38 @@ class Warehouse:
             snapshots=Snapshots(root / "snapshots", _SESSION),
         )
         store = JobStore(root / "jobs.sqlite")
-        self.engine = Engine(self.tables, jobs=store.all)
+        self._engine: Engine | None = None
+        self._engine_lock = threading.Lock()
+        self.tables.describe_view = self._describe_view
+        self.tables.translate_filter = self._translate_filter
         self.policies = Policies(root / "policies.json")
         self.duplicates = Duplicates()
         self._sessions = Sessions()
         self.jobs = Jobs(
             store,
             {
-                "query": QueryWork(self.engine, self.reading, self._sessions, self._add_children),
+                "query": QueryWork(lambda: self.engine, self.reading, self._sessions, self._add_children),
                 "load": LoadWork(self.tables, objects),
                 "extract": ExtractWork(self.reading, objects, root / "extracts"),
                 "copy": CopyWork(self.tables, self.reading),
             },
         )
+
+    @property
+    def engine(self) -> Engine:
+        """What runs SQL; the first to ask for it waits for its parser to be imported."""
+        with self._engine_lock:
+            if self._engine is None:
+                from .engine.engine import Engine
+
+                self._engine = Engine(self.tables, jobs=self.jobs.store.all)
+            return self._engine
+
+    def _describe_view(self, query: str, project: str) -> list[FieldSchema]:
+        return self.engine.describe_view(query, project)
+
+    def _translate_filter(self, ref: TableRef, resource: Resource, text: str) -> str:
+        return self.engine.translate_filter(ref, resource, text)
 
     def _add_children(self, parent: Job, children: list[Resource]) -> None:
         self.jobs.add_children(parent, children)

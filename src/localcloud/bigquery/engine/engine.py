@@ -51,8 +51,8 @@ class Engine:
         install(connection)
         connection.execute(f"DROP SCHEMA IF EXISTS {TEMPORARY} CASCADE")
         connection.execute(f"CREATE SCHEMA {TEMPORARY}")
-        tables.describe_view = self._describe_view
-        tables.translate_filter = self._translate_filter
+        tables.describe_view = self.describe_view
+        tables.translate_filter = self.translate_filter
         self._cache: OrderedDict[Any, tuple[int, Analysed]] = OrderedDict()
         self._cache_lock = threading.Lock()
 
@@ -141,14 +141,15 @@ class Engine:
         bound = {name: declared[name.removeprefix("p_")][1] for name in analysed.bound}
         return Analysed(analysed.sql, analysed.fields, bound, analysed.referenced, True)
 
-    def _describe_view(self, query: str, project: str) -> list[FieldSchema]:
+    def describe_view(self, query: str, project: str) -> list[FieldSchema]:
+        """The columns of a view."""
         tree = parse(query)
         if not isinstance(tree, exp.Query):
             raise Refused("A view must be made of a query")
         statement = Statement(query, Names(self.tables, project))
         return finished(relation(tree, Scope(statement)), statement)[1]
 
-    def _translate_filter(self, ref: TableRef, resource: Resource, text: str) -> str:
+    def translate_filter(self, ref: TableRef, resource: Resource, text: str) -> str:
         """A row restriction of the Storage Read API as a DuckDB condition on the table's columns."""
         statement = Statement(text, Names(self.tables, ref.project))
         columns = [Column(f["name"], Expr(quote(f["name"]), type_of(f))) for f in fields_of(resource)]

@@ -11,15 +11,19 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from localcloud.bigquery.engine import Engine, Result, Session
+from localcloud.bigquery.engine import Result
 from localcloud.bigquery.failures import Invalid, InvalidQuery, Refused
 from localcloud.bigquery.reading import Reading
 from localcloud.bigquery.refs import DatasetRef, TableRef
 
 from .runner import Job, job_resource
 from .store import JobRef, Resource
+
+if TYPE_CHECKING:
+    from localcloud.bigquery.engine.engine import Engine
+    from localcloud.bigquery.engine.session import Session
 
 _SHAPE = (
     "timePartitioning",
@@ -70,13 +74,13 @@ class QueryWork:
     """Runs query jobs.
 
     Args:
-        engine: What runs SQL.
+        engine: Gives what runs SQL, made when it is first asked for.
         reading: Where results are kept and read.
         sessions: The sessions that are open.
         add_children: Keeps the child jobs of a script.
     """
 
-    engine: Engine
+    engine: Callable[[], Engine]
     reading: Reading
     sessions: Sessions
     add_children: Callable[[Job, list[Resource]], None]
@@ -98,7 +102,7 @@ class QueryWork:
         self.reading.store_named_results(sql, project)
         limit = int(configuration.get("maximumBytesBilled") or 0)
         if job.dry_run or limit:
-            checked = self.engine.execute(sql, dry_run=True, **common)
+            checked = self.engine().execute(sql, dry_run=True, **common)
             if limit and checked.total_bytes_processed > limit:
                 raise InvalidQuery(
                     f"Query exceeded limit for bytes billed: {limit}. "
@@ -108,7 +112,7 @@ class QueryWork:
             if job.dry_run:
                 self._fill(job.statistics, checked)
                 return
-        result = self.engine.execute(
+        result = self.engine().execute(
             sql,
             destination=destination,
             create_disposition=configuration.get("createDisposition") or "CREATE_IF_NEEDED",
@@ -130,7 +134,7 @@ class QueryWork:
         properties = {p.get("key"): p.get("value") for p in configuration.get("connectionProperties") or ()}
         name = properties.get("session_id")
         if configuration.get("createSession") and not job.dry_run:
-            name = self.sessions.add(self.engine.session())
+            name = self.sessions.add(self.engine().session())
         if not name:
             return None
         job.statistics["sessionInfo"] = {"sessionId": name}

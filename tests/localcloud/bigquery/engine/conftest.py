@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from localcloud.bigquery.engine import Engine
+from localcloud.bigquery.engine.engine import Engine
 from localcloud.bigquery.tables import Tables
 from localcloud.bigquery.types import type_of
 

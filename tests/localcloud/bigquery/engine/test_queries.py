@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from localcloud.bigquery.engine import Cancellation, Engine
+from localcloud.bigquery.engine import Cancellation
+from localcloud.bigquery.engine.engine import Engine
 from localcloud.bigquery.failures import BigQueryError, InvalidQuery, Missing, Stopped
 from localcloud.bigquery.refs import DatasetRef, TableRef
 

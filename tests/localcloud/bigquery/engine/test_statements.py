@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from localcloud.bigquery.engine import Engine, Result
+from localcloud.bigquery.engine import Result
+from localcloud.bigquery.engine.engine import Engine
 from localcloud.bigquery.failures import BigQueryError, Duplicate, InUse, Missing
 from localcloud.bigquery.refs import DatasetRef, TableRef
 

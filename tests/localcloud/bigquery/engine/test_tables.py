@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from localcloud.bigquery.engine import Engine
+from localcloud.bigquery.engine.engine import Engine
 from localcloud.bigquery.failures import BigQueryError, Duplicate, EtagMismatch, InUse, Invalid, Missing
 from localcloud.bigquery.refs import DatasetRef
 from localcloud.bigquery.tables import Tables
