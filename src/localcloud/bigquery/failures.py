@@ -5,6 +5,8 @@ Reasons are those of https://cloud.google.com/bigquery/docs/error-messages; the 
 
 from __future__ import annotations
 
+import errno
+
 from localcloud import errors
 
 
@@ -75,3 +77,23 @@ class Refused(BigQueryError, errors.Unimplemented):
 
     def __init__(self, message: str, *, reason: str = "", location: str = "query") -> None:
         super().__init__(message, reason=reason, location=location)
+
+
+class DiskError(BigQueryError, errors.FailedPrecondition):
+    """The disk does not take what has to be written (400, `resourcesExceeded`: no 5xx, which clients retry)."""
+
+    default_reason = "resourcesExceeded"
+
+
+def disk_error(error: BaseException) -> DiskError | None:
+    """What a full disk looks like from DuckDB and from the file system; None for any other error."""
+    text = str(error)
+    if "has been invalidated" in text:
+        return DiskError(
+            "BigQuery's file could not be written, and takes nothing more until the local cloud is started again: free "
+            "some space, then `mlops down` and `mlops up`. What was acknowledged is kept."
+        )
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or "No space left on device" in text:
+        return DiskError(f"The disk is full: {text.splitlines()[0]}. Free some space and try again.")
+    return None

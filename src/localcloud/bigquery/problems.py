@@ -5,13 +5,12 @@ The forms are those of https://cloud.google.com/bigquery/docs/error-messages; ra
 
 from __future__ import annotations
 
-import errno
 import logging
 from typing import Any
 
 from localcloud.errors import CloudError, Code
 
-from .failures import BigQueryError, EtagMismatch
+from .failures import BigQueryError, EtagMismatch, disk_error
 
 _log = logging.getLogger(__name__)
 
@@ -46,6 +45,7 @@ def error_proto(error: BaseException) -> dict[str, str]:
     An exception that is not an error of Google's APIs is the local cloud's own fault: it is logged, and the job
     says so without a stack trace.
     """
+    error = disk_error(error) or error
     if isinstance(error, BigQueryError):
         proto = {
             "reason": error.reason,
@@ -58,11 +58,6 @@ def error_proto(error: BaseException) -> dict[str, str]:
             "reason": _REASONS.get(error.code, "internalError"),
             "message": error.message,
         }
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        return {
-            "reason": "resourcesExceeded",
-            "message": f"The disk is full: {error.filename or 'no space left'}. Free some space and try again.",
-        }
     _log.error("BigQuery failed on something unexpected", exc_info=error)
     return {
         "reason": "internalError",
@@ -72,6 +67,7 @@ def error_proto(error: BaseException) -> dict[str, str]:
 
 def http_error(error: BaseException) -> tuple[int, dict[str, Any]]:
     """The HTTP status and body that answer a request which raised."""
+    error = disk_error(error) or error
     proto = error_proto(error)
     if isinstance(error, EtagMismatch):
         status, name = 412, "FAILED_PRECONDITION"

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from . import schema, storage
 from .database import Resource, Transaction, conflict
-from .failures import BigQueryError, Duplicate, Invalid, Missing, Refused
+from .failures import BigQueryError, Duplicate, Invalid, Missing, Refused, disk_error
 from .layout import fields_of
 from .partitions import PARTITION_TIME, partition_condition, partition_time
 from .refs import DatasetRef, TableRef
@@ -371,7 +371,7 @@ def stored_errors() -> Iterator[None]:
     except duckdb.TransactionException as error:
         raise conflict(error) from error
     except (duckdb.Error, pa.ArrowInvalid, OSError) as error:
-        raise storage_error(str(error)) from error
+        raise disk_error(error) or storage_error(str(error)) from error
 
 
 def storage_error(text: str) -> BigQueryError:

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 from sqlglot import exp
 
-from ..failures import BigQueryError, InvalidQuery
+from ..failures import BigQueryError, InvalidQuery, disk_error
 from ..refs import DatasetRef, TableRef
 from ..storage import literal
 from ..tables import Tables
@@ -222,7 +222,7 @@ def duckdb_errors() -> Iterator[None]:
     except BigQueryError:
         raise
     except (duckdb.Error, pa.ArrowInvalid, pa.ArrowException, OSError) as error:
-        raise translated(error) from error
+        raise disk_error(error) or translated(error) from error
 
 
 def finished(found: Relation, statement: Statement) -> tuple[str, list[FieldSchema]]:
