@@ -154,6 +154,25 @@ class Environments:
         Raises:
             BuildFailed: With the last of them.
         """
+        code, said = 1, [""]
+        if "--require-hashes" in arguments:
+            # what a lock names is what the cache holds: with all of it there, no registry has to be up
+            code, said = self._run_uv([*arguments, "--offline"], folder, files)
+        if code != 0:
+            code, said = self._run_uv(arguments, folder, files, log)
+        else:
+            for told in said:
+                log(told)
+        if code != 0:
+            reason = "\n".join(said[-30:])
+            if made is None or made.line == 0:
+                raise BuildFailed(f"the environment could not be made:\n{reason}")
+            raise made.error(f"the packages could not be installed:\n{reason}")
+
+    def _run_uv(
+        self, arguments: list[str], folder: Path, files: Path | None, log: Log = lambda _: None
+    ) -> tuple[int, list[str]]:
+        """One run of uv: its exit code and its words, which `log` is told as they come."""
         process = subprocess.Popen(
             [uv.find_uv_bin(), *arguments, "--no-python-downloads", "--no-progress", "--color=never"],
             cwd=folder,
@@ -175,11 +194,7 @@ class Environments:
                 said.append(told)
                 log(told)
             code = process.wait(INSTALL_TIMEOUT)
-        if code != 0:
-            reason = "\n".join(said[-30:])
-            if made is None or made.line == 0:
-                raise BuildFailed(f"the environment could not be made:\n{reason}")
-            raise made.error(f"the packages could not be installed:\n{reason}")
+        return code, said
 
 
 def installer_environment() -> dict[str, str]:
@@ -188,6 +203,7 @@ def installer_environment() -> dict[str, str]:
     for pip, own in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
         if env.get(pip):
             env.setdefault(own, env[pip])
+    env.setdefault("UV_HTTP_RETRIES", "6")
     return env
 
 

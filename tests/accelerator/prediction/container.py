@@ -75,7 +75,7 @@ class Container:
     def wait_ready(self) -> None:
         """Wait until health is 200."""
         url = f"{self.url}/health"
-        wait_for(lambda: self.process.poll() is not None or httpx.get(url).status_code == 200)
+        wait_for(lambda: self.process.poll() is not None or httpx.get(url, timeout=PATIENCE).status_code == 200)
         assert self.process.poll() is None, self.output.read_text()
 
     def wait_loaded(self, workers: int) -> None:
