@@ -323,6 +323,16 @@ class Tables(Resources):
         )
         model = {key: first[key] for key in keep if key in first}
         with self.writing(destination) as transaction:
+            relations = []
+            for number, (source, resource) in enumerate(zip(sources, resources, strict=True)):
+                table, part = source.split()
+                where = f" WHERE {partition_condition(resource, part)}" if part else ""
+                relation = f"(SELECT * FROM {table.duckdb}{where})"
+                if table == destination.split()[0]:
+                    # a table that is copied into itself: as it is now, not as it will be
+                    transaction.connection.execute(f"CREATE OR REPLACE TEMP TABLE copied_{number} AS FROM {relation}")
+                    relation = f"temp.copied_{number}"
+                relations.append(relation)
             base, partition = self.prepare(
                 transaction,
                 destination,
@@ -332,14 +342,10 @@ class Tables(Resources):
                 resource=model,
             )
             written = 0
-            for source, resource in zip(sources, resources, strict=True):
-                table, part = source.split()
+            for relation, resource in zip(relations, resources, strict=True):
                 columns = {f["name"].lower(): (quote(f["name"]), type_of(f)) for f in fields_of(resource)}
-                if not columns:
-                    continue
-                where = f" WHERE {partition_condition(resource, part)}" if part else ""
-                relation = f"(SELECT * FROM {table.duckdb}{where})"
-                written += self.insert(transaction, base, columns, relation, partition)
+                if columns:
+                    written += self.insert(transaction, base, columns, relation, partition)
             return written
 
 

@@ -211,6 +211,14 @@ def test_copy(tables: Tables) -> None:
     assert tables.read(to).read_all().to_pylist() == [{"a": "one"}, {"a": "two"}]
 
 
+@pytest.mark.parametrize(("disposition", "rows"), [("WRITE_APPEND", 9), ("WRITE_TRUNCATE", 6)])
+def test_a_table_is_copied_into_itself_as_it_was(tables: Tables, disposition: str, rows: int) -> None:
+    ref = DATASET.table("own")
+    tables.append(ref, pa.table({"a": [1, 2, 3]}), create_disposition="CREATE_IF_NEEDED")
+    assert tables.copy([ref, ref], ref, write_disposition=disposition) == 6
+    assert tables.read(ref).read_all().num_rows == rows
+
+
 # resources
 
 
