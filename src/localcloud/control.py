@@ -5,6 +5,7 @@ The server itself is `localcloud.server`; nothing of it is imported here, so tha
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -56,8 +57,9 @@ def find(root: Path) -> Running | None:
         state = json.loads((root / "server.json").read_bytes())
     except (OSError, ValueError):
         return None
-    # the file of a killed server is still there; its lock is not
-    return Running(**state) if _locked(root) else None
+    running = Running(**state)
+    # the file of a killed server is still there; its lock and its process are not
+    return running if _locked(root) and _alive(running.pid) else None
 
 
 def start(
@@ -109,16 +111,26 @@ def stop(root: Path) -> bool:
     running = find(root)
     if running is None:
         return False
-    os.kill(running.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(running.pid, signal.SIGTERM)
     until = time.monotonic() + STOPS_WITHIN
-    while _locked(root) and time.monotonic() < until:
+    while _alive(running.pid) and time.monotonic() < until:
         time.sleep(0.02)
-    if _locked(root):
+    if _alive(running.pid):
         # its containers end with it, however it ends
         os.kill(running.pid, signal.SIGKILL)
-        while _locked(root):
+        while _alive(running.pid):
             time.sleep(0.02)
     return True
+
+
+def _alive(pid: int) -> bool:
+    import psutil
+
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _locked(root: Path) -> bool:

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import fcntl
 import functools
+import hashlib
 import importlib
 import inspect
 import json
@@ -48,6 +49,8 @@ from localcloud.service import Api, Call, Cloud
 from localcloud.services import SERVICES
 
 _log = logging.getLogger("localcloud")
+_SOCKET_PATH = 80
+"""Bytes of a socket's folder: paths of Unix sockets end at 104 to 108."""
 _GRACE = 5.0
 """Seconds that open requests have to finish when the server is told to stop."""
 
@@ -80,6 +83,8 @@ def run(root: Path, port: int, engine: Engine = "process", services: Sequence[st
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise AlreadyRunning(str(root)) from None
+        # what a killed server left says nothing of this one
+        (root / "server.json").unlink(missing_ok=True)
         _log_to(root / "server.log")
         uvicorn_loop = __import__("uvloop").new_event_loop
         with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
@@ -110,7 +115,7 @@ class Server:
 
     def __init__(self, root: Path, port: int, engine: Engine, services: Sequence[str]) -> None:
         self._root = root
-        self._sockets = Path(tempfile.mkdtemp(prefix="mlops-"))
+        self._sockets = _socket_folder(root)
         authority = Authority(root / "tls")
         tunnelled = hosts.package_indexes()
         self._http = _HttpServer()
@@ -247,6 +252,23 @@ class _HttpServer:
         until = time.monotonic() + grace
         while self._state.connections and time.monotonic() < until:
             await asyncio.sleep(0.02)
+
+
+def _socket_folder(root: Path) -> Path:
+    """A private folder for gRPC's sockets, the same at each start, so that a killed server leaves nothing behind.
+
+    Raises:
+        PermissionError: Somebody else has made it.
+    """
+    folder = root / "run"
+    if len(str(folder)) > _SOCKET_PATH:
+        folder = Path(tempfile.gettempdir()) / f"mlops-{hashlib.sha256(bytes(root)).hexdigest()[:16]}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise PermissionError(f"{folder} belongs to somebody else")
+    for left in folder.glob("*.sock"):
+        left.unlink()
+    return folder
 
 
 def _last_port(root: Path) -> int:

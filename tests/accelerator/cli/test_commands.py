@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -75,6 +77,19 @@ def test_up_status_env_exec_down(mlops: Mlops) -> None:
     assert "is stopped" in mlops("down").stdout
     # the port is kept, so that environments that were printed go on to hold
     assert json.loads(mlops("up", "--json").stdout)["port"] == first["port"]
+
+
+def test_after_a_crash(mlops: Mlops) -> None:
+    before = json.loads(mlops("up", "--json").stdout)
+    os.kill(before["pid"], signal.SIGKILL)
+    until = time.monotonic() + 30
+    while json.loads(mlops("status", "--json").stdout)["up"]:
+        assert time.monotonic() < until
+    after = json.loads(mlops("up", "--json").stdout)
+    assert after["started"]
+    assert (after["port"], after["pid"] != before["pid"]) == (before["port"], True)
+    assert json.loads(mlops("status", "--json").stdout)["pid"] == after["pid"]
+    assert "is stopped" in mlops("down").stdout
 
 
 def test_a_command_that_is_not_there(mlops: Mlops) -> None:
