@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -118,6 +119,11 @@ class Package:
                 raise AttributeError(f"{full_name} is no message and no enum of the installed clients") from None
         setattr(self, name, found)
         return found
+
+
+def snake_case(name: str) -> str:
+    """`CreateCustomJob` as Google's clients and the services here name its method: `create_custom_job`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 @cache

@@ -21,6 +21,8 @@ import proto
 from google.protobuf import descriptor_pb2
 from google.protobuf.descriptor import FileDescriptor
 
+from localcloud.catalog import snake_case
+
 HTTP_WITHOUT_REST_CLIENT: dict[str, list[dict[str, str]]] = {
     # Cloud Logging's Python client has no REST transport; gcloud uses REST. Rules of google/logging/v2/logging.proto.
     "/google.logging.v2.LoggingServiceV2/ListLogEntries": [
@@ -85,17 +87,13 @@ def _descriptor(message: Any) -> Any:
     return message.pb().DESCRIPTOR if isinstance(message, proto.message.MessageMeta) else message.DESCRIPTOR
 
 
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
 def _services(package: ModuleType) -> Iterator[tuple[str, ModuleType, dict[str, Any]]]:
     """(service name, its folder's package, its entry in gapic_metadata.json)."""
     file = package.__file__
     assert file is not None
     metadata = json.loads((Path(file).parent / "gapic_metadata.json").read_text())
     for service, entry in metadata["services"].items():
-        transports = f"{package.__name__}.services.{_snake_case(service)}.transports"
+        transports = f"{package.__name__}.services.{snake_case(service)}.transports"
         yield service, importlib.import_module(transports), entry
 
 
@@ -123,7 +121,7 @@ def _methods(package: ModuleType) -> Iterator[tuple[dict[str, Any], list[FileDes
         transport._stubs = {}
         for rpc in entry["clients"]["grpc"]["rpcs"]:
             # the annotation holds both message classes; serializers of plain messages no longer name theirs
-            stub = getattr(transport_class, _snake_case(rpc), None) or getattr(transport_class, f"{_snake_case(rpc)}_")
+            stub = getattr(transport_class, snake_case(rpc), None) or getattr(transport_class, f"{snake_case(rpc)}_")
             (request,), response = get_args(stub.fget.__annotations__["return"])
             recorder.calls.clear()
             stub.fget(transport)

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -86,8 +87,7 @@ def run(root: Path, port: int, engine: Engine = "process", services: Sequence[st
         # what a killed server left says nothing of this one
         (root / "server.json").unlink(missing_ok=True)
         _log_to(root / "server.log")
-        uvicorn_loop = __import__("uvloop").new_event_loop
-        with asyncio.Runner(loop_factory=uvicorn_loop) as runner:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(root, port, engine, services))
 
 
@@ -119,6 +119,7 @@ class Server:
         authority = Authority(root / "tls")
         tunnelled = hosts.package_indexes()
         self._http = _HttpServer()
+        self._grpc: Any = None
         try:
             self.port = Port(
                 port or _last_port(root),
@@ -169,7 +170,7 @@ class Server:
     async def stop(self) -> None:
         """Closes the port, lets open requests finish, stops the services."""
         await self.port.close()
-        if hasattr(self, "_grpc"):
+        if self._grpc is not None:
             await self._grpc.stop(grace=1.0)
         await self._http.close(_GRACE)
         for api in reversed(self.apis):

@@ -10,7 +10,6 @@ import contextvars
 import errno
 import inspect
 import logging
-import re
 import sqlite3
 from collections.abc import AsyncGenerator, Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +22,7 @@ from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2
 
-from localcloud.catalog import Catalog, Method, message_class
+from localcloud.catalog import Catalog, Method, message_class, snake_case
 from localcloud.errors import (
     CloudError,
     Internal,
@@ -36,11 +35,6 @@ from localcloud.service import CURRENT_CALL, Api, Call
 
 _log = logging.getLogger("localcloud")
 _END = object()
-
-
-def snake_case(name: str) -> str:
-    """`CreateCustomJob` as the Python method that implements it."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
 
 
 @dataclass(frozen=True)
