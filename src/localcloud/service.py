@@ -68,7 +68,8 @@ class Api:
     Args:
         name: Google's short name, such as `aiplatform`.
         hosts: Host patterns; `*` stands for one leading label or part, as in `*-aiplatform.googleapis.com`.
-        services: RPC objects; the class name is the gRPC service's (`JobService`).
+        services: RPC objects; the class name is the gRPC service's (`JobService`). A large service may be
+            several classes of that name, each with a part of its RPCs.
         packages: The proto packages these objects serve, the first being the one they are written in;
             requests to the others are carried over by their wire form (v1beta1 to v1).
         http: An ASGI application for everything that is not RPC on these hosts.

@@ -162,9 +162,11 @@ class Registry:
 
 
 def _find(api: Api, method: Method) -> Callable[..., Any] | None:
+    """What implements a method: the parts of one large service may stand in several classes of its name."""
+    name = snake_case(method.name)
     for service in api.services:
-        if type(service).__name__ == method.service:
-            return getattr(service, snake_case(method.name), None)
+        if type(service).__name__ == method.service and hasattr(service, name):
+            return getattr(service, name)  # type: ignore[no-any-return]
     return None
 
 
