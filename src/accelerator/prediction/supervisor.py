@@ -1,6 +1,6 @@
 """The container's first process: holds the port, starts and restarts the workers on it, passes on SIGTERM.
 
-It imports neither the model nor its libraries, and answers 503 itself while no worker has the model loaded.
+It imports neither the model nor its libraries, and has 503 answered while no worker has the model loaded.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import BinaryIO
 
 from accelerator.errors import ConfigError
 from accelerator.prediction.board import new_board
-from accelerator.prediction.failures import Failure
 from accelerator.prediction.logs import log
 from accelerator.prediction.settings import Settings, processors
+from accelerator.prediction.standby import Standby
 
 BACKLOG = 2048
 LONGEST_PAUSE = 30.0
@@ -43,7 +43,7 @@ class Supervisor:
         self._scratch = tempfile.TemporaryDirectory(prefix="model-")
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._ready: set[int] = set()
-        self._standby: asyncio.Server | None = None
+        self._standby: Standby | None = None
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -57,7 +57,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._stop)
         host, port = self._listener.getsockname()[:2]
         log("INFO", f"Listening on http://{host}:{port}, loading the model", port=port)
-        await self._update_standby()
+        self._update_standby()
         keepers: list[asyncio.Task[None]] = []
         try:
             first_loaded = asyncio.Event()
@@ -78,6 +78,8 @@ class Supervisor:
                 if process.returncode is None:
                     process.kill()
                     await process.wait()
+            if self._standby is not None:
+                self._standby.end()
             self._scratch.cleanup()
             self._listener.close()
 
@@ -131,22 +133,22 @@ class Supervisor:
             if await asyncio.get_running_loop().sock_recv(ours, 1):
                 self._ready.add(row)
                 loaded.set()
-                await self._update_standby()
+                self._update_standby()
             code = await process.wait()
             was_ready = row in self._ready
             self._ready.discard(row)
             if not self._stopping.is_set():
-                await self._update_standby()
+                self._update_standby()
             return code, was_ready
 
-    async def _update_standby(self) -> None:
+    def _update_standby(self) -> None:
         """Answer in the workers' place exactly as long as none of them can."""
         if self._ready and self._standby is not None:
-            self._standby.close()
+            self._standby.end()
             self._standby = None
         elif not self._ready and self._standby is None:
-            loop = asyncio.get_running_loop()
-            self._standby = await loop.create_server(_Standby, sock=self._listener.dup(), backlog=BACKLOG)
+            self._standby = Standby(self._listener)
+            self._standby.begin()
 
     def _environment(self) -> dict[str, str]:
         threads = str(max(1, processors() // self._settings.workers))
@@ -154,32 +156,17 @@ class Supervisor:
         return {**dict.fromkeys(_THREAD_VARIABLES, threads), **os.environ}
 
 
-class _Standby(asyncio.Protocol):
-    """Answers anything with 503 and hangs up."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = transport
-
-    def data_received(self, data: bytes) -> None:
-        body = Failure(503, "The model is being loaded. Try again in a second.").body()
-        head = (
-            "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nretry-after: 1\r\n"
-            f"connection: close\r\ncontent-length: {len(body)}\r\n\r\n"
-        )
-        assert isinstance(self._transport, asyncio.Transport)
-        self._transport.write(head.encode() + body)
-        self._transport.close()
-
-
 def _listen(settings: Settings) -> socket.socket:
     try:
-        return socket.create_server((settings.host, settings.port), backlog=BACKLOG)
+        listener = socket.create_server((settings.host, settings.port), backlog=BACKLOG)
     except OSError as error:
         raise ConfigError(
             f"The container cannot listen on {settings.host}:{settings.port}: {error.strerror}",
             place="AIP_HTTP_PORT",
             next_step="end what uses the port, or set AIP_HTTP_PORT to another",
         ) from error
+    listener.setblocking(False)  # whoever loses a connection to another process goes on
+    return listener
 
 
 def _how_it_ended(code: int) -> str:
