@@ -86,9 +86,10 @@ class JobRun:
         """Ask the job to end because the server does."""
         self._events.put("shutdown")
 
-    def join(self, timeout: float) -> None:
-        """Wait for the end."""
+    def join(self, timeout: float) -> bool:
+        """Wait for the end; gives whether it has come."""
         self._thread.join(timeout)
+        return not self._thread.is_alive()
 
     # The run
 

@@ -25,6 +25,8 @@ from localcloud.vertex.job_run import JobFailure, JobRun, finish
 from localcloud.vertex.worker_pools import check_job_spec
 
 OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
+_LOOK_SECONDS = 0.25
+"""How often who waits for a job looks whether it is still wanted."""
 _SETTABLE = ("display_name", "job_spec", "labels", "encryption_spec")
 
 
@@ -58,19 +60,40 @@ class JobService:
 
     def create_custom_job(self, request: Any) -> Any:
         """Store a job and start it; it is PENDING until all its replicas are up."""
-        given = request.custom_job
+        return self.submit(self._vertex.parent(request.parent), request.custom_job)
+
+    def submit(self, parent: str, given: Any) -> Any:
+        """The same for other services of Vertex AI whose work is a custom job.
+
+        Args:
+            parent: `projects/1/locations/r`.
+            given: The CustomJob.
+
+        Raises:
+            InvalidArgument: The job could not run.
+        """
         check_display_name(given.display_name, "custom_job.display_name")
         check_labels(given.labels, "custom_job.labels")
         check_job_spec(given.job_spec)
         job = v1.CustomJob(state=v1.JobState.Value("JOB_STATE_PENDING"))
         copy_fields(job, given, _SETTABLE)
-        name = f"{self._vertex.parent(request.parent)}/customJobs/{self._vertex.store.new_id()}"
+        name = f"{parent}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
         run = JobRun(self._vertex, job, self._forget)
         with self._lock:
             self._runs[name] = run
         run.start()
         return job
+
+    def wait(self, name: str, cancelled: threading.Event) -> Any:
+        """Wait until a job is over; it is cancelled when `cancelled` is set meanwhile. Gives the job."""
+        run = self._runs.get(name)
+        asked = False
+        while run is not None and not run.join(_LOOK_SECONDS):
+            if cancelled.is_set() and not asked:
+                self.cancel_custom_job(v1.CancelCustomJobRequest(name=name))
+                asked = True
+        return self._vertex.store.get(name, v1.CustomJob)
 
     def get_custom_job(self, request: Any) -> Any:
         """The job as it is now."""
