@@ -27,6 +27,7 @@ from localcloud.vertex.common import (
     project_of,
     v1,
 )
+from localcloud.vertex.kfp_startup import StartupImages
 from localcloud.vertex.worker_pools import Cluster, Replica, job_environment, replicas
 
 _log = logging.getLogger(__name__)
@@ -56,13 +57,15 @@ class JobRun:
 
     Args:
         vertex: The shared facilities.
+        startup_images: What KFP's components install before they run.
         job: The job as it was stored, PENDING.
         ended: Called with the job's name when all is over.
     """
 
-    def __init__(self, vertex: Vertex, job: Any, ended: Callable[[str], None]) -> None:
+    def __init__(self, vertex: Vertex, startup_images: StartupImages, job: Any, ended: Callable[[str], None]) -> None:
         self.name: str = job.name
         self._vertex = vertex
+        self._startup_images = startup_images
         self._job = job
         self._ended = ended
         self._events: queue.Queue[tuple[Replica, Container] | str] = queue.Queue()
@@ -207,6 +210,9 @@ class JobRun:
         if pool.WhichOneof("task") == "container_spec":
             task = pool.container_spec
             image, command, args = task.image_uri, list(task.command) or None, list(task.args) or None
+            if command is not None:
+                image, words = self._startup_images.prepare(task.image_uri, [*command, *(args or ())], self._say)
+                command, args = list(words), []
         else:
             task = pool.python_package_spec
             packages = [self._package(uri) for uri in task.package_uris]
@@ -223,13 +229,25 @@ class JobRun:
             args=args,
             env=environment,
             memory_bytes=machine_memory(pool.machine_spec.machine_type, "machine_type"),
-            log=LogTarget(
-                log_name=f"projects/{project}/logs/{replica.name}",
-                resource_type="ml_job",
-                resource_labels={"job_id": id_of(self.name), "project_id": project, "task_name": replica.name},
-                labels={"ml.googleapis.com/job_id/log_area": "root", "ml.googleapis.com/trial_id": ""},
-            ),
+            log=self._log_target(replica.name),
         )
+
+    def _log_target(self, task_name: str) -> LogTarget:
+        project = self._vertex.projects.id(project_of(self.name))
+        return LogTarget(
+            log_name=f"projects/{project}/logs/{task_name}",
+            resource_type="ml_job",
+            resource_labels={"job_id": id_of(self.name), "project_id": project, "task_name": task_name},
+            labels={"ml.googleapis.com/job_id/log_area": "root", "ml.googleapis.com/trial_id": ""},
+        )
+
+    def _say(self, line: str) -> None:
+        """Say something in the job's log that none of its replicas does, as the training service does."""
+        target = self._log_target("service")
+        stream = self._vertex.cloud.logs.stream(
+            target.log_name, target.resource_type, target.resource_labels, target.labels
+        )
+        stream.line(line, "INFO")
 
     def _package(self, uri: str) -> Any:
         if not self._vertex.cloud.objects.exists(uri):

@@ -22,6 +22,7 @@ from localcloud.vertex.common import (
     v1,
 )
 from localcloud.vertex.job_run import JobFailure, JobRun, finish
+from localcloud.vertex.kfp_startup import StartupImages
 from localcloud.vertex.worker_pools import check_job_spec
 
 OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
@@ -35,6 +36,7 @@ class JobService:
 
     def __init__(self, vertex: Vertex) -> None:
         self._vertex = vertex
+        self._startup_images = StartupImages(vertex.cloud.runtime)
         self._runs: dict[str, JobRun] = {}
         self._lock = threading.Lock()
 
@@ -79,7 +81,7 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        run = JobRun(self._vertex, job, self._forget)
+        run = JobRun(self._vertex, self._startup_images, job, self._forget)
         with self._lock:
             self._runs[name] = run
         run.start()

@@ -113,7 +113,9 @@ class Lineage:
         )
         self._describe(execution, "input", task.inputs)
         stored = self._call("CreateExecution", parent=self.store, execution=execution, execution_id=self._new_id())
-        self._call("AddContextArtifactsAndExecutions", context=self.run_context.name, executions=[stored.name])
+        contexts = [self.run_context] if task.parent is not None else [self.run_context, self.pipeline_context]
+        for context in contexts:
+            self._call("AddContextArtifactsAndExecutions", context=context.name, executions=[stored.name])
         self._events(stored.name, task.inputs, v1.Event.Type.INPUT)
         return stored
 

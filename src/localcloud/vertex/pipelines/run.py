@@ -57,7 +57,7 @@ class PipelineRun:
         self._spec = spec
         self._pool = pool
         self._ended = ended
-        self._root = Task(spec.name, None, spec.root, None, None)
+        self._root = Task(id_of(self.name), None, spec.root, None, None)
         self._root.inputs = inputs
         self._events: queue.SimpleQueue[tuple[Task, Outcome] | None] = queue.SimpleQueue()
         self._timers: list[tuple[float, int, Task]] = []
