@@ -17,7 +17,7 @@ from localcloud.vertex.pipelines.leaf import Leaf, artifact_json, schema_of
 from localcloud.vertex.pipelines.machines import accelerator, machine_type
 from localcloud.vertex.pipelines.outputs import read_outputs
 from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder, mounted
-from localcloud.vertex.pipelines.values import legacy_map
+from localcloud.vertex.pipelines.values import from_struct, legacy_map
 
 _SUCCEEDED = "JOB_STATE_SUCCEEDED"
 
@@ -123,7 +123,7 @@ def _executor_input(leaf: Leaf) -> dict[str, Any]:
         artifact = v1.Artifact(
             name=run.lineage.artifact_name(), uri=f"{base}/{name}", schema_title=title, schema_version=version
         )
-        metadata = json_format.MessageToDict(definition.metadata)
+        metadata = from_struct(definition.metadata)
         artifacts[name] = {"artifacts": [artifact_json(artifact, metadata)]}
     folder = mounted(base)
     return {
@@ -131,7 +131,7 @@ def _executor_input(leaf: Leaf) -> dict[str, Any]:
             "parameterValues": task.inputs.parameters,
             "parameters": legacy_map(task.inputs.parameters),
             "artifacts": {
-                name: {"artifacts": [artifact_json(found, json_format.MessageToDict(found.metadata)) for found in all]}
+                name: {"artifacts": [artifact_json(found, from_struct(found.metadata)) for found in all]}
                 for name, all in task.inputs.artifacts.items()
             },
         },

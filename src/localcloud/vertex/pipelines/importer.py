@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.protobuf import json_format
-
 from localcloud.errors import CloudError, Code
 from localcloud.vertex.pipelines.graph import Outcome, State, TaskFailure, Values
 from localcloud.vertex.pipelines.leaf import Leaf, schema_of
 from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder
-from localcloud.vertex.pipelines.values import as_text, from_legacy, from_proto
+from localcloud.vertex.pipelines.values import as_text, from_legacy, from_proto, from_struct
 
 
 def run_importer(leaf: Leaf) -> Outcome:
@@ -32,7 +30,7 @@ def run_importer(leaf: Leaf) -> Outcome:
             if "uri" in parameters
             else resolver.text(_uri(importer.artifact_uri, parameters))
         )
-        metadata = resolver.value(json_format.MessageToDict(importer.metadata))
+        metadata = resolver.value(from_struct(importer.metadata))
     except UnknownPlaceholder as error:
         lineage.end(task.execution, "FAILED", Values())
         raise TaskFailure(Code.INVALID_ARGUMENT, f"Task `{task.unique_name}`: {error}.") from None
@@ -81,6 +79,6 @@ def _uri(source: Any, parameters: dict[str, Any]) -> str:
 def _registered(leaf: Leaf, uri: str, title: str, metadata: dict[str, Any]) -> Any | None:
     """The newest artifact with this URI, type and metadata."""
     for artifact in leaf.run.lineage.artifacts(f"uri={json.dumps(uri)} AND schema_title={json.dumps(title)}", 100):
-        if json_format.MessageToDict(artifact.metadata) == metadata:
+        if from_struct(artifact.metadata) == metadata:
             return artifact
     return None

@@ -47,9 +47,10 @@ def from_proto(value: Any) -> Value:
     return _whole(json_format.MessageToDict(value))
 
 
-def to_proto(target: Any, value: Value) -> None:
-    """Write a Python value into a google.protobuf.Value."""
-    json_format.ParseDict(value, target)
+def from_struct(struct: Any) -> dict[str, Value]:
+    """The same of a google.protobuf.Struct."""
+    found: dict[str, Value] = _whole(json_format.MessageToDict(struct))
+    return found
 
 
 def from_legacy(value: Any) -> Value:
