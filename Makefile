@@ -30,7 +30,7 @@ environment: .venv/.made
 
 .venv/.made: requirements/dev.txt pyproject.toml | uv
 	@$(UV) venv --quiet --allow-existing --no-python-downloads --python "$(PYTHON)" .venv
-	@$(UV) pip install --quiet --python .venv --require-hashes -r requirements/dev.txt
+	@$(UV) pip install --quiet --compile-bytecode --python .venv --require-hashes -r requirements/dev.txt
 	@$(UV) pip install --quiet --python .venv --no-deps -e .
 	@touch $@
 

@@ -57,10 +57,13 @@ def test_logic_is_pythons(text: str) -> None:
     assert evaluate(text, {}) == eval(python)
 
 
-@given(st.dictionaries(st.text(), json_values, min_size=1, max_size=3))
+keys = st.text(st.characters(exclude_categories=("Cc", "Cs"), exclude_characters="'\\"))
+
+
+@given(st.dictionaries(keys, json_values, min_size=1, max_size=3))
 def test_parts_are_selected_from_json(value: dict[str, Any]) -> None:
     for key, part in value.items():
-        assert select(f"parseJson(string_value)[{json.dumps(key, ensure_ascii=False)}]", value) == part or '"' in key
+        assert select(f"parseJson(string_value)['{key}']", value) == part
 
 
 @pytest.mark.parametrize(
@@ -211,7 +214,7 @@ def command(component: Any) -> list[str]:
 def test_the_compilers_start_up_commands_are_read() -> None:
     from kfp import dsl
 
-    def work() -> None: ...
+    def work(): ...  # type: ignore[no-untyped-def]
 
     plain = read_startup(command(c.say))
     assert plain is not None
@@ -227,7 +230,7 @@ def test_the_compilers_start_up_commands_are_read() -> None:
         )
     )
     assert more is not None
-    assert [install[-2:] for install in more.installs][0] == ("pandas>=2,<3", "a[b]")
+    assert more.installs[0][-2:] == ("pandas>=2,<3", "a[b]")
     assert more.installs[0][more.installs[0].index("--extra-index-url") + 1] == indexes[1]
     assert read_startup(command(dsl.component(install_kfp_package=False, base_image=c.IMAGE)(work))) is None
     assert read_startup(command(dsl.component(use_venv=True, base_image=c.IMAGE)(work))) is None
