@@ -123,7 +123,8 @@ def _check_dag(spec: Spec, component: Any, place: str) -> None:
         for other in upstream(task):
             if other not in tasks:
                 raise _missing(f"{here}.dependentTasks", "task", other, tasks)
-        _check_inputs(spec, component, task, here)
+    for name, task in tasks.items():
+        _check_inputs(spec, component, task, f"{place}.dag.tasks.{name}")
     _check_cycles({name: upstream(task) for name, task in tasks.items()}, place)
     for name, task in _selected(component.dag.outputs):
         if task not in tasks:

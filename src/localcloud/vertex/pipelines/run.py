@@ -170,7 +170,7 @@ class PipelineRun:
 
     def _open_dag(self, task: Task) -> None:
         task.inner = dag = Dag(task)
-        for name, spec in task.component.dag.tasks.items():
+        for name, spec in sorted(task.component.dag.tasks.items()):
             dag.tasks[name] = self._new(Task(name, spec, self._spec.component(spec), dag, task))
         for first in dag.first():
             self._trigger(first)
