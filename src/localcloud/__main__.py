@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 
-class _NoPandas:
-    """pyarrow imports pandas by itself where it is installed: a second and 60 MB that a server has no use for."""
+class NoPandas:
+    """pyarrow imports pandas by itself where it is installed: a second and 60 MB that no process here has use for."""
 
     @staticmethod
     def find_spec(name: str, path: object = None, target: object = None) -> None:
@@ -23,7 +23,7 @@ def main() -> int:
     parser.add_argument("--port", type=int, default=0, help="the loopback port (default: the last one, or a free one)")
     parser.add_argument("--runtime", choices=["process", "docker", "podman"], default="process")
     options = parser.parse_args()
-    sys.meta_path.insert(0, _NoPandas)
+    sys.meta_path.insert(0, NoPandas)
     from localcloud.server import AlreadyRunning, PortTaken, run
 
     try:

@@ -52,6 +52,8 @@ class Replica:
         self.outstanding = 0
         """Requests that it is answering now; counted by the deployment on the event loop."""
         self.upstream: Upstream | None = None
+        self.port = 0
+        """Where it answers, once it has been ready."""
         self.restarts = 0
         self._vertex = vertex
         self._serving = serving
@@ -104,7 +106,7 @@ class Replica:
         if healthy_at is None:
             container.kill()
             return 0.0
-        port = healthy_at
+        self.port = port = healthy_at
         began = time.monotonic()
         self.upstream = Upstream("127.0.0.1", port)
         self._set(ready=True, problem="")

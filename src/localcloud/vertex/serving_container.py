@@ -64,6 +64,11 @@ class Serving:
         return DEFAULT_STARTUP
 
     @property
+    def storage_uri(self) -> str:
+        """Where the container finds the model's artifact; empty for a model without one."""
+        return artifacts.frozen_uri(self.model)
+
+    @property
     def machine_type(self) -> str:
         """The machine type asked for; empty where none was."""
         return str(self.deployed.dedicated_resources.machine_spec.machine_type)
@@ -81,7 +86,7 @@ class Serving:
             "AIP_HTTP_PORT": str(port),
             "AIP_HEALTH_ROUTE": self.health_route,
             "AIP_PREDICT_ROUTE": self.predict_route,
-            "AIP_STORAGE_URI": artifacts.frozen_uri(self.model),
+            "AIP_STORAGE_URI": self.storage_uri,
             "AIP_ENDPOINT_ID": endpoint,
             "AIP_DEPLOYED_MODEL_ID": deployed,
             "AIP_MODEL_NAME": endpoint,
