@@ -55,7 +55,7 @@ def logs(job: str, *, follow: bool, limit: int, server: bool, target: str, proje
 
 
 class _Resource:
-    """A custom job or an endpoint, found by id, resource name or display name.
+    """A custom or batch prediction job or an endpoint, found by id, resource name or display name.
 
     Looked up over plain REST: importing the Vertex AI client would take longer than all the rest.
     """
@@ -70,7 +70,7 @@ class _Resource:
         self._service = f"https://{location}-aiplatform.googleapis.com/v1"
         parent = f"projects/{project}/locations/{location}"
         last = name.rpartition("/")[2]
-        for collection in ("customJobs", "endpoints"):
+        for collection in ("customJobs", "batchPredictionJobs", "endpoints"):
             if last.isdigit():
                 found = self._get(f"{parent}/{collection}/{last}")
             else:
@@ -79,10 +79,10 @@ class _Resource:
                 found = next(iter((listed or {}).get(collection, [])), None)
             if found:
                 self.name: str = found["name"]
-                self._is_job = collection == "customJobs"
+                self._is_job = collection != "endpoints"
                 return
         raise LogsError(
-            f"No custom job and no endpoint {'has the id' if last.isdigit() else 'is named'} {last}",
+            f"No job and no endpoint {'has the id' if last.isdigit() else 'is named'} {last}",
             place=parent,
             next_step="check it, or give a resource name; --project names another project than the default",
         )

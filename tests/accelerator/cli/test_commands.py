@@ -108,8 +108,8 @@ def test_a_port_that_is_taken(mlops: Mlops) -> None:
 
 
 def test_logs_of_nothing(mlops: Mlops) -> None:
-    assert "No custom job and no endpoint has the id 123" in mlops("logs", "123", code=1).stderr
-    assert "No custom job and no endpoint is named abc" in mlops("logs", "abc", code=1).stderr
+    assert "No job and no endpoint has the id 123" in mlops("logs", "123", code=1).stderr
+    assert "No job and no endpoint is named abc" in mlops("logs", "abc", code=1).stderr
     assert "Whose logs?" in mlops("logs", code=1).stderr
     assert "Ready on 127.0.0.1" in mlops("logs", "--server").stdout
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -56,7 +57,9 @@ Server(("127.0.0.1", int(os.environ["AIP_HTTP_PORT"])), Handler).serve_forever()
 """
 
 
+@cache
 def jobs() -> aiplatform_v1.JobServiceClient:
+    """The client of all tests: making one costs more than what it is asked."""
     return aiplatform_v1.JobServiceClient(client_options=CLIENT_OPTIONS)
 
 
