@@ -5,6 +5,8 @@ v1 is what the services are written in; v1beta1 shares its wire form and is carr
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 from localcloud.service import Api, Cloud
 from localcloud.vertex.batch.service import JobService as BatchPredictionJobs
 from localcloud.vertex.common import Vertex
@@ -16,6 +18,9 @@ from localcloud.vertex.models import ModelService
 from localcloud.vertex.pipelines.service import PipelineService
 from localcloud.vertex.prediction import PredictionService
 from localcloud.vertex.routing import Fleet
+from localcloud.vertex.tensorboard import data as tensorboard_data
+from localcloud.vertex.tensorboard import service as tensorboard
+from localcloud.vertex.tensorboard.points import Points
 
 
 def api(cloud: Cloud) -> Api:
@@ -27,25 +32,30 @@ def api(cloud: Cloud) -> Api:
     pipelines = PipelineService(vertex, jobs)
     edges = Edges(cloud.root / "vertex" / "metadata.db")
     metadata = tuple(part.MetadataService(vertex, edges) for part in (stores, nodes, lineage))
+    points = Points(cloud.root / "vertex" / "tensorboard.db")
+    tensorboards = tuple(part.TensorboardService(vertex, points) for part in (tensorboard, tensorboard_data))
 
-    def start() -> None:
-        jobs.start()
-        batch.start()
-        models.start()
-        pipelines.start()
-        fleet.start()
-
-    def stop() -> None:
-        pipelines.stop()
-        jobs.stop()
-        batch.stop()
-        fleet.stop()
-
+    starts = (jobs, batch, models, pipelines, fleet)
+    stops = (pipelines, jobs, batch, fleet)
     return Api(
         name="aiplatform",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
-        services=(jobs, batch, models, pipelines, EndpointService(vertex, fleet), PredictionService(fleet), *metadata),
+        services=(
+            jobs,
+            batch,
+            models,
+            pipelines,
+            EndpointService(vertex, fleet),
+            PredictionService(fleet),
+            *metadata,
+            *tensorboards,
+        ),
         packages=("google.cloud.aiplatform.v1", "google.cloud.aiplatform.v1beta1"),
-        start=start,
-        stop=stop,
+        start=lambda: _each(part.start for part in starts),
+        stop=lambda: _each(part.stop for part in stops),
     )
+
+
+def _each(steps: Iterable[Callable[[], None]]) -> None:
+    for step in steps:
+        step()

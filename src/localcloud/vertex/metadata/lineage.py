@@ -45,26 +45,17 @@ class MetadataService:
         for child in children:
             if child in above:
                 raise InvalidArgument(f"Context `{child}` cannot be below `{parent}`: it is above it already.")
-        with self._vertex.store.transaction():
-            for child in children:
-                self._vertex.store.modify(child, v1.Context, lambda context: _add_parent(context, parent))
-            self._edges.add_children(parent, children)
+            others = [name for name in self._edges.parents(child) if name != parent]
+            if len(others) >= _MOST_PARENTS:
+                raise FailedPrecondition(f"Context `{child}` has {_MOST_PARENTS} parents, which is the most.")
+        self._edges.add_children(parent, children)
         return v1.AddContextChildrenResponse()
 
     def remove_context_children(self, request: Any) -> Any:
         """Take contexts out from below a context."""
         parent = self._there(request.context, v1.Context)
         children = [self._there(name, v1.Context) for name in request.child_contexts]
-
-        def change(context: Any) -> None:
-            kept = [name for name in context.parent_contexts if name != parent]
-            del context.parent_contexts[:]
-            context.parent_contexts.extend(kept)
-
-        with self._vertex.store.transaction():
-            for child in children:
-                self._vertex.store.modify(child, v1.Context, change)
-            self._edges.remove_children(parent, children)
+        self._edges.remove_children(parent, children)
         return v1.RemoveContextChildrenResponse()
 
     def add_execution_events(self, request: Any) -> Any:
@@ -144,14 +135,6 @@ class MetadataService:
             fresh = [parent for name in fresh for parent in self._edges.parents(name) if parent not in found]
             found.update(fresh)
         return found
-
-
-def _add_parent(context: Any, parent: str) -> None:
-    if parent in context.parent_contexts:
-        return
-    if len(context.parent_contexts) >= _MOST_PARENTS:
-        raise FailedPrecondition(f"Context `{context.name}` has {_MOST_PARENTS} parents, which is the most.")
-    context.parent_contexts.append(parent)
 
 
 def _kind(name: str) -> str:

@@ -87,32 +87,27 @@ class MetadataService:
 
     def create_context(self, request: Any) -> Any:
         """Store a context; its parents are set by AddContextChildren."""
-        context = v1.Context()
-        context.CopyFrom(request.context)
-        del context.parent_contexts[:]
-        return self._create(request.parent, "contexts", context, request.context_id, "context_id")
+        return self._create(request.parent, "contexts", request.context, request.context_id, "context_id")
 
     def get_context(self, request: Any) -> Any:
         """The context."""
-        return self._vertex.store.get(self._vertex.name(request.name), v1.Context)
+        return self._with_parents(self._vertex.store.get(self._vertex.name(request.name), v1.Context))
 
     def list_contexts(self, request: Any) -> Any:
         """The contexts of a store."""
         page = self._list(request, v1.Context)
-        return v1.ListContextsResponse(contexts=page, next_page_token=page.next_page_token)
+        contexts = [self._with_parents(context) for context in page]
+        return v1.ListContextsResponse(contexts=contexts, next_page_token=page.next_page_token)
 
     def update_context(self, request: Any) -> Any:
         """Change a context."""
-        return self._update(request, request.context)
+        return self._with_parents(self._update(request, request.context))
 
     def delete_context(self, request: Any) -> Any:
         """Delete a context; what it holds stays, contexts below it only go with `force`."""
         name = self._vertex.name(request.name)
-        children = self._edges.children(name)
         if not request.force:
-            check_empty("Context", name, len(children))
-        for child in children:
-            self._drop_parent(child, name)
+            check_empty("Context", name, len(self._edges.children(name)))
         return self._delete(request, v1.Context)
 
     def purge_contexts(self, request: Any) -> Any:
@@ -125,6 +120,8 @@ class MetadataService:
         store = check_store(self._vertex, parent)
         node = type(given)()
         node.CopyFrom(given)
+        if collection == "contexts":
+            node.ClearField("parent_contexts")
         name = node.name = f"{store}/{collection}/{new_id(id, field)}"
         return self._vertex.store.create(name, node)
 
@@ -144,7 +141,7 @@ class MetadataService:
         node.CopyFrom(given)
         node.name = self._vertex.name(given.name)
         if isinstance(node, v1.Context):
-            del node.parent_contexts[:]
+            node.ClearField("parent_contexts")
         paths = [path for path in request.update_mask.paths if path != "parent_contexts"]
         try:
             return self._vertex.store.update(node, paths)
@@ -175,13 +172,10 @@ class MetadataService:
         )
         return self._vertex.operations.done(store, response, generic_metadata(getattr(v1, f"{what}Metadata")))
 
-    def _drop_parent(self, child: str, parent: str) -> None:
-        def change(context: Any) -> None:
-            kept = [name for name in context.parent_contexts if name != parent]
-            del context.parent_contexts[:]
-            context.parent_contexts.extend(kept)
-
-        self._vertex.store.modify(child, v1.Context, change)
+    def _with_parents(self, context: Any) -> Any:
+        """A context with its parents, which are edges: a new parent leaves the context's etag as it is."""
+        context.parent_contexts.extend(self._edges.parents(context.name))
+        return context
 
     def _vocabulary(self) -> Vocabulary:
         """What filters know of the edges: https://cloud.google.com/vertex-ai/docs/ml-metadata/analyzing.
@@ -211,7 +205,10 @@ class MetadataService:
         def child_contexts(node: Any) -> list[str]:
             return edges.children(node.name)
 
+        def parent_contexts(node: Any) -> list[str]:
+            return edges.parents(node.name)
+
         return Vocabulary(
             functions={"in_context": in_context, "with_execution": with_execution, "with_artifact": with_artifact},
-            fields={"child_contexts": child_contexts},
+            fields={"child_contexts": child_contexts, "parent_contexts": parent_contexts},
         )

@@ -36,7 +36,7 @@ def test_artifacts_live_as_the_sdk_has_it(store: str) -> None:
     assert found.name == made.name
     made.delete()
     assert aiplatform.Artifact.get(made.resource_name) is None
-    with pytest.raises(exceptions.AlreadyExists):
+    with pytest.raises(exceptions.Conflict):
         aiplatform.Artifact.create(schema_title="system.Artifact", resource_id="first-one")
 
 
