@@ -8,11 +8,12 @@ from __future__ import annotations
 from localcloud.catalog import HttpRule, Method
 
 OPERATIONS = "google.longrunning"
-_VERSIONS = ("v1", "v1beta1", "v2", "v3")
+_PREFIXES = ("v1", "v1beta1", "v2", "v3", "ui")
+"""`ui` is what the REST transport of the Vertex AI clients asks for operations under."""
 
 
 def _rules(verb: str, template: str, body: str = "") -> tuple[HttpRule, ...]:
-    return tuple(HttpRule(verb, f"/{version}/{template}", body) for version in _VERSIONS)
+    return tuple(HttpRule(verb, f"/{prefix}/{template}", body) for prefix in _PREFIXES)
 
 
 def _method(name: str, request: str, response: str, http: tuple[HttpRule, ...]) -> Method:

@@ -66,7 +66,7 @@ def sdk(cloud: LocalCloud, project: str) -> str:
     """google-cloud-aiplatform, set up as users do; gives the name of a bucket that is there."""
     bucket = f"{project}-bucket"
     storage.Client(project=project).create_bucket(bucket, location=REGION)
-    aiplatform.init(project=project, location=REGION, staging_bucket=f"gs://{bucket}")
+    aiplatform.init(project=project, location=REGION, staging_bucket=f"gs://{bucket}", api_transport="grpc")
     return bucket
 
 

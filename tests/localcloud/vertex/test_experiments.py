@@ -19,7 +19,7 @@ def experiment(sdk: str, project: str) -> Iterator[str]:
     aiplatform.init(project=project, location=REGION, staging_bucket=f"gs://{sdk}", experiment="late-flights")
     yield "late-flights"
     _experiment_tracker.reset()
-    aiplatform.init(experiment_tensorboard=False)
+    aiplatform.init(project=project, experiment_tensorboard=False)
 
 
 def test_runs_with_parameters_and_metrics(experiment: str) -> None:

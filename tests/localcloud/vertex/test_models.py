@@ -135,3 +135,12 @@ def test_v1beta1_operations_unpack(upload: Upload, project: str) -> None:
     )
     assert operation.result(timeout=60).model_version_id == "1"
     assert operation.metadata.generic_metadata.create_time
+
+
+def test_the_sdk_over_rest(upload: Upload) -> None:
+    aiplatform.init(api_transport="rest")
+    model = upload()
+    assert [found.resource_name for found in aiplatform.Model.list()] == [model.resource_name]
+    model.delete()
+    with pytest.raises(NotFound):
+        aiplatform.Model(model.resource_name)
