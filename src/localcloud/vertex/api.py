@@ -18,6 +18,7 @@ from localcloud.vertex.models import ModelService
 from localcloud.vertex.pipelines.service import PipelineService
 from localcloud.vertex.prediction import PredictionService
 from localcloud.vertex.routing import Fleet
+from localcloud.vertex.schedules.service import ScheduleService
 from localcloud.vertex.tensorboard import data as tensorboard_data
 from localcloud.vertex.tensorboard import service as tensorboard
 from localcloud.vertex.tensorboard.points import Points
@@ -29,14 +30,14 @@ def api(cloud: Cloud) -> Api:
     fleet = Fleet(vertex)
     jobs, models = JobService(vertex), ModelService(vertex)
     batch = BatchPredictionJobs(vertex)
-    pipelines = PipelineService(vertex, jobs)
+    pipelines, schedules = PipelineService(vertex, jobs), ScheduleService(vertex)
     edges = Edges(cloud.root / "vertex" / "metadata.db")
     metadata = tuple(part.MetadataService(vertex, edges) for part in (stores, nodes, lineage))
     points = Points(cloud.root / "vertex" / "tensorboard.db")
     tensorboards = tuple(part.TensorboardService(vertex, points) for part in (tensorboard, tensorboard_data))
 
-    starts = (jobs, batch, models, pipelines, fleet)
-    stops = (pipelines, jobs, batch, fleet)
+    starts = (jobs, batch, models, pipelines, fleet, schedules)
+    stops = (schedules, pipelines, jobs, batch, fleet)
     return Api(
         name="aiplatform",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
@@ -45,6 +46,7 @@ def api(cloud: Cloud) -> Api:
             batch,
             models,
             pipelines,
+            schedules,
             EndpointService(vertex, fleet),
             PredictionService(fleet),
             *metadata,
