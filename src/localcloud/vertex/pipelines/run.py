@@ -26,6 +26,7 @@ from localcloud.vertex.pipelines.inputs import dag_outputs, iteration_inputs, lo
 from localcloud.vertex.pipelines.leaf import Leaf, RunContext
 from localcloud.vertex.pipelines.pool import TaskPool
 from localcloud.vertex.pipelines.spec import Spec
+from localcloud.vertex.schedules.timetable import schedule_time
 
 _log = logging.getLogger(__name__)
 _FAIL_FAST = "PIPELINE_FAILURE_POLICY_FAIL_FAST"
@@ -304,7 +305,7 @@ class PipelineRun:
             "pipeline_task_uuid": str(task.id),
             "pipeline_root": job.runtime_config.gcs_output_directory,
             "pipeline_job_create_time_utc": job.create_time.ToJsonString(),
-            "pipeline_job_schedule_time_utc": job.create_time.ToJsonString(),
+            "pipeline_job_schedule_time_utc": schedule_time(job).ToJsonString(),
             "pipeline_google_cloud_location": self.name.split("/")[3],
             "pipeline_google_cloud_project_id": self._context.vertex.projects.id(project_of(self.name)),
             "pipeline_service_account": job.service_account,

@@ -24,6 +24,8 @@ CREATE = "google.cloud.aiplatform.v1.PipelineService.CreatePipelineJob"
 LIST = "google.cloud.aiplatform.v1.PipelineService.ListPipelineJobs"
 _LONGEST_WAIT = 30.0
 """Seconds after which the clock is looked at again: it stands still while the machine sleeps."""
+_FIRST_LOOK = 1.0
+"""Seconds after the start until the first run may start."""
 _AGAIN = 1.0
 """Seconds until what could not be done, such as starting a queued run, is tried again."""
 _AT_ONCE = 20
@@ -59,11 +61,15 @@ class Timetable:
 
     def start(self) -> None:
         """Settle what was missed while the server was down, then wait for what comes."""
+        self.settle()
+        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
+        self._thread.start()
+
+    def settle(self) -> None:
+        """Decide what becomes of the times that passed without a server."""
         now = self.clock.now()
         for schedule in self._active():
             self._after_absence(schedule, now)
-        self._thread = threading.Thread(target=self._run, name="schedules", daemon=True)
-        self._thread.start()
 
     def stop(self) -> None:
         """End the thread; schedules stay as they are."""
@@ -92,6 +98,10 @@ class Timetable:
                 self._again = True
 
     def _run(self) -> None:
+        with self._changed:
+            # runs need the server's port, which it opens when all its services have started
+            if self._changed.wait_for(lambda: self._ended, _FIRST_LOOK):
+                return
         while True:
             self.tick()
             with self._changed:
@@ -159,8 +169,7 @@ class Timetable:
             filter=f'schedule_name="{schedule.name}" AND ({states})',
             page_size=limit,
         )
-        active: int = len(self._vertex.cloud.call(LIST, request).pipeline_jobs)
-        return active >= limit
+        return bool(len(self._vertex.cloud.call(LIST, request).pipeline_jobs) >= limit)
 
     def _start(self, schedule: Any) -> tuple[str, bool]:
         """Ask for the run; what came of it in words, and whether it was started."""
@@ -175,6 +184,9 @@ class Timetable:
             return "OK", True
         except CloudError as error:
             return f"{error.code.name}: {error.message}", False
+        except Exception:
+            _log.exception("%s", schedule.name)
+            return "INTERNAL: the run could not be created; the local cloud's log says why.", False
         return "OK", True
 
 
@@ -239,9 +251,9 @@ def job_id(schedule: Any) -> str:
     return (clean if clean[:1].isalpha() else f"pipeline-{clean}".rstrip("-"))[: 127 - len(tail)] + tail
 
 
-def scheduled_time(job: Any) -> datetime | None:
-    """The time that a PipelineJob was scheduled for; None for one that nobody scheduled."""
+def schedule_time(job: Any) -> Any:
+    """The time that a PipelineJob was scheduled for; its create_time where nobody scheduled it."""
     found = re.search(r"-(\d{14})$", job.name)
     if not job.schedule_name or found is None:
-        return None
-    return datetime.strptime(found.group(1), _TIME).replace(tzinfo=UTC)
+        return job.create_time
+    return stamp_of(datetime.strptime(found.group(1), _TIME))
