@@ -49,7 +49,7 @@ def _in(value: int, field: str, most: int) -> bool:
     return False
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=15)
 @given(night=st.sampled_from(_NIGHTS), minute=_minutes, hour=_hours, seconds=st.integers(0, 5400))
 def test_a_run_is_due_whenever_the_wall_clock_shows_the_time(
     night: tuple[str, datetime], minute: str, hour: str, seconds: int

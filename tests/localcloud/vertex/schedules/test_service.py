@@ -1,7 +1,5 @@
 """Schedules as users make them: through Google's SDK and clients, with runs that really come."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from google.api_core.exceptions import FailedPrecondition, InvalidArgument, NotFound
+from google.api_core.exceptions import BadRequest, FailedPrecondition, NotFound
 from google.api_core.operation import Operation
 from google.cloud import aiplatform, aiplatform_v1, aiplatform_v1beta1
 from kfp import dsl
@@ -63,7 +61,7 @@ def test_runs_come_by_the_clock(job: aiplatform.PipelineJob) -> None:
     broken.create(cron="* * * * *", end_time="2100-01-01T00:00:00Z")
     assert schedule.state.name == broken.state.name == "ACTIVE"
     due = schedule.gca_resource.next_run_time
-    (run,) = eventually(schedule.list_jobs)
+    (run,) = eventually(lambda: schedule.list_jobs(enable_simple_view=False))
     assert run.gca_resource.labels["team"] == "a"
     run = aiplatform.PipelineJob.get(run.resource_name)
     run.wait()
@@ -83,7 +81,7 @@ def test_runs_come_by_the_clock(job: aiplatform.PipelineJob) -> None:
     said = eventually(told)
     assert said.startswith("INVALID_ARGUMENT: ")
     assert "nome" in said
-    assert broken.list_jobs() == []
+    assert broken.list_jobs(enable_simple_view=False) == []
 
 
 def test_the_sdk_pauses_resumes_updates_lists_and_deletes(job: aiplatform.PipelineJob) -> None:
@@ -96,7 +94,11 @@ def test_the_sdk_pauses_resumes_updates_lists_and_deletes(job: aiplatform.Pipeli
     assert [each.name for each in aiplatform.PipelineJobSchedule.list(filter='state="PAUSED"')] == [schedule.name]
     with pytest.raises(FailedPrecondition, match="is in state PAUSED"):
         schedule.api_client.pause_schedule(name=schedule.resource_name)
-    schedule.resume(catch_up=True)
+    schedule.resume()
+    assert aiplatform.PipelineJobSchedule.get(schedule.resource_name).state.name == "ACTIVE"
+    schedule.pause()
+    # the SDK's own resume() has a catch_up that it does not send
+    schedule.api_client.resume_schedule(request={"name": schedule.resource_name, "catch_up": True})
     schedule.update(display_name="new year", cron="CRON_TZ=America/New_York 0 0 1 1 *", max_run_count=7)
     found = aiplatform.PipelineJobSchedule.get(schedule.resource_name)
     assert found.gca_resource.display_name == "new year"
@@ -133,7 +135,7 @@ def test_both_versions_by_both_transports(
     client.resume_schedule(name=made.name, catch_up=False)
     made.display_name = "other"
     assert client.update_schedule(schedule=made, update_mask={"paths": ["display_name"]}).display_name == "other"
-    with pytest.raises(InvalidArgument, match="it has 3 fields and needs five"):
+    with pytest.raises(BadRequest, match="it has 3 fields and needs five"):
         client.create_schedule(parent=parent, schedule=package.Schedule(given, cron="* * *"))
     deleted: Operation = client.delete_schedule(name=made.name)
     deleted.result(timeout=30)
