@@ -22,6 +22,7 @@ from localcloud.vertex.schedules.service import ScheduleService
 from localcloud.vertex.tensorboard import data as tensorboard_data
 from localcloud.vertex.tensorboard import service as tensorboard
 from localcloud.vertex.tensorboard.points import Points
+from localcloud.vertex.vizier import studies, suggestions, trials
 
 
 def api(cloud: Cloud) -> Api:
@@ -32,6 +33,7 @@ def api(cloud: Cloud) -> Api:
     batch = BatchPredictionJobs(vertex)
     pipelines, schedules = PipelineService(vertex, jobs), ScheduleService(vertex)
     edges = Edges(cloud.root / "vertex" / "metadata.db")
+    vizier = tuple(part.VizierService(vertex) for part in (studies, trials, suggestions))
     metadata = tuple(part.MetadataService(vertex, edges) for part in (stores, nodes, lineage))
     points = Points(cloud.root / "vertex" / "tensorboard.db")
     tensorboards = tuple(part.TensorboardService(vertex, points) for part in (tensorboard, tensorboard_data))
@@ -50,6 +52,7 @@ def api(cloud: Cloud) -> Api:
             EndpointService(vertex, fleet),
             PredictionService(fleet),
             *metadata,
+            *vizier,
             *tensorboards,
         ),
         packages=("google.cloud.aiplatform.v1", "google.cloud.aiplatform.v1beta1"),
