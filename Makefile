@@ -11,7 +11,7 @@ demo: environment
 	@$(BIN)/mlops demo
 
 test: environment lint
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 lint: environment
 	@$(BIN)/ruff check

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from localcloud import control, environment
 
-ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub")
+ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines")
 ALONE = ("server", "prediction", "demo")
-ALL = ("server", "storage", "bigquery", "pubsub", "prediction", "demo")
+ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "demo")
 
 
 def main(names: list[str]) -> int:
