@@ -13,9 +13,9 @@ from pathlib import Path
 
 from localcloud import control, environment
 
-ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines")
+ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines", "batch")
 ALONE = ("server", "prediction", "demo")
-ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "demo")
+ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "batch", "demo")
 
 
 def main(names: list[str]) -> int:

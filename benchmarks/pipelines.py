@@ -127,9 +127,7 @@ def _server() -> psutil.Process:
 
 def _row(what: str, values: list[float], unit: str, goal: float, theirs: float = 0.0) -> None:
     middle = statistics.median(values)
-    beside = (
-        f"; kfp.local {(other := statistics.median(theirs)):.2f}, {other / middle:.1f} times that" if theirs else ""
-    )
+    beside = f"; kfp.local {theirs:.2f}, {theirs / middle:.0f} times that" if theirs else ""
     print(
         f"{what:36} {middle:7.2f} {unit} [{min(values):.2f} to {max(values):.2f}]  goal {goal:g}: "
         f"{'met' if middle <= goal else 'MISSED'}{beside}",

@@ -1,0 +1,172 @@
+"""Batch prediction: 336,776 rows from BigQuery to BigQuery, beside the same model called in process on the same rows.
+
+`python -m benchmarks batch`; with `--memory`, three million rows beside a hundred thousand. Both sides take turns; the
+job's time is from its containers' being healthy to its end. On two processors both are slower while others work.
+"""
+
+from __future__ import annotations
+
+import argparse
+import runpy
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+MODEL = Path(__file__).parent / "prediction" / "model.py"
+flights = runpy.run_path(str(MODEL))["flights"]
+"""Made-up departures; what that model is trained on."""
+REGION = "us-central1"
+PROJECT = "bench"
+ROWS = 336_776
+ROUNDS = 3
+GOAL = 0.5
+"""Rows a second, as a share of those of the model in process."""
+BATCH = 2048
+SIZES = (100_000, 3_000_000)
+WORKER = "localcloud.vertex.batch.worker"
+
+
+def run(rounds: int = ROUNDS) -> None:
+    """Take turns, and print the rows a second of both and the ratio."""
+    dataset, container = _prepare()
+    frame = flights(ROWS)
+    _load(dataset, frame)
+    model = _model_of(container)
+    pairs = []
+    for number in range(rounds):
+        began = time.perf_counter()
+        model.predict_proba(frame)
+        alone = time.perf_counter() - began
+        job = _predict(dataset, container, ROWS)
+        took = (job.end_time - job.start_time).total_seconds()
+        pairs.append((ROWS / took, ROWS / alone))
+        print(f"  round {number + 1}: job {ROWS / took:,.0f} rows/s, model in process {ROWS / alone:,.0f}", flush=True)
+    ratios = sorted(ours / bare for ours, bare in pairs)
+    middle = statistics.median(ratios)
+    print(
+        f"  batch prediction, {ROWS:,} rows: {middle:.2f} of the model's rows/s ({ratios[0]:.2f} to {ratios[-1]:.2f}), "
+        f"goal {GOAL:g}: {'met' if middle >= GOAL else 'MISSED'}"
+    )
+
+
+def memory() -> None:
+    """Print the most memory that the worker takes for few and for many rows."""
+    dataset, container = _prepare()
+    _load(dataset, flights(SIZES[-1]))
+    for rows in SIZES:
+        with _peak() as peak:
+            job = _predict(dataset, container, rows)
+        took = (job.end_time - job.start_time).total_seconds()
+        print(f"  {rows:>9,} rows: worker {peak[0] / 2**20:.0f} MB at the most, {rows / took:,.0f} rows/s", flush=True)
+
+
+def _prepare() -> tuple[str, dict[str, Any]]:
+    """A dataset, and the container spec of the generic prediction container with a model that is trained for it."""
+    from google.cloud import bigquery, storage
+
+    dataset = f"batch_{uuid.uuid4().hex[:8]}"
+    bigquery.Client(project=PROJECT).create_dataset(dataset)
+    bucket = storage.Client(project=PROJECT).create_bucket(f"bench-{uuid.uuid4().hex[:8]}")
+    with tempfile.TemporaryDirectory(prefix="bench-batch-") as folder:
+        subprocess.run([sys.executable, str(MODEL), folder], check=True)
+        for name in ("model.joblib", "model.json"):
+            bucket.blob(f"model/{name}").upload_from_filename(str(Path(folder) / name))
+    spec = {"image_uri": "python:3.11-slim", "command": [sys.executable, "-m", "accelerator.prediction"]}
+    return dataset, {"artifact_uri": f"gs://{bucket.name}/model", "container_spec": spec}
+
+
+def _model_of(container: dict[str, Any]) -> Any:
+    import io
+
+    import joblib
+    from google.cloud import storage
+
+    bucket = container["artifact_uri"].removeprefix("gs://").partition("/")[0]
+    return joblib.load(
+        io.BytesIO(storage.Client(project=PROJECT).bucket(bucket).blob("model/model.joblib").download_as_bytes())
+    )
+
+
+def _load(dataset: str, frame: Any) -> None:
+    from google.cloud import bigquery
+
+    client = bigquery.Client(project=PROJECT)
+    client.load_table_from_dataframe(frame, f"{dataset}.flights_{len(frame)}").result()
+
+
+def _predict(dataset: str, container: dict[str, Any], rows: int) -> Any:
+    """A job on the first rows of the table, when it is over."""
+    from google.cloud import aiplatform_v1, bigquery
+
+    source = f"{dataset}.flights_{rows}"
+    bq = bigquery.Client(project=PROJECT)
+    known = {table.table_id for table in bq.list_tables(dataset)}
+    if f"flights_{rows}" not in known:
+        whole = next(name for name in sorted(known) if name.startswith("flights_"))
+        bq.query_and_wait(f"CREATE TABLE {source} AS SELECT * FROM {dataset}.{whole} LIMIT {rows}")
+    client = aiplatform_v1.JobServiceClient(client_options={"api_endpoint": f"{REGION}-aiplatform.googleapis.com"})
+    job = client.create_batch_prediction_job(
+        parent=f"projects/{PROJECT}/locations/{REGION}",
+        batch_prediction_job={
+            "display_name": f"{rows} rows",
+            "unmanaged_container_model": container,
+            "input_config": {
+                "instances_format": "bigquery",
+                "bigquery_source": {"input_uri": f"bq://{PROJECT}.{source}"},
+            },
+            "output_config": {
+                "predictions_format": "bigquery",
+                "bigquery_destination": {"output_uri": f"bq://{PROJECT}.{dataset}"},
+            },
+            "dedicated_resources": {"machine_spec": {"machine_type": "n1-standard-2"}},
+            "manual_batch_tuning_parameters": {"batch_size": BATCH},
+        },
+    )
+    while job.state.name in ("JOB_STATE_PENDING", "JOB_STATE_RUNNING"):
+        time.sleep(0.2)
+        job = client.get_batch_prediction_job(name=job.name)
+    if job.state.name != "JOB_STATE_SUCCEEDED" or job.completion_stats.successful_count != rows:
+        raise RuntimeError(f"{job.state.name}: {job.error.message} {job.completion_stats}")
+    return job
+
+
+@contextmanager
+def _peak() -> Iterator[list[int]]:
+    """The most memory of the job's worker process meanwhile."""
+    peak, over = [0], threading.Event()
+
+    def watch() -> None:
+        while not over.wait(0.1):
+            for process in psutil.process_iter(["cmdline"]):
+                if WORKER in (process.info["cmdline"] or ()):
+                    try:
+                        peak[0] = max(peak[0], process.memory_info().rss)
+                    except psutil.NoSuchProcess:
+                        continue
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    yield peak
+    over.set()
+    thread.join()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--memory", action="store_true", help="memory in place of speed")
+    given = parser.parse_args()
+    if given.memory:
+        memory()
+    else:
+        run(given.rounds)
