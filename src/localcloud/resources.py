@@ -302,6 +302,11 @@ class ResourceStore:
             _check_etag(self.get(name, type), etag, name)
             self._db.execute("DELETE FROM resources WHERE name = ?", (name,))
 
+    def delete_below(self, name: str) -> None:
+        """Delete all that lies below a resource, of whatever type; the resource itself stays."""
+        with self.transaction():
+            self._db.execute("DELETE FROM resources WHERE parent || '/' GLOB ?", (f"{_glob(name)}/*",))
+
 
 def _place(name: str) -> tuple[str, str]:
     """(parent, collection id) of a resource name."""

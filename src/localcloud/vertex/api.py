@@ -11,6 +11,7 @@ from localcloud.service import Api, Cloud
 from localcloud.vertex.batch.service import JobService as BatchPredictionJobs
 from localcloud.vertex.common import Vertex
 from localcloud.vertex.endpoints import EndpointService
+from localcloud.vertex.evaluations import ModelService as ModelEvaluations
 from localcloud.vertex.jobs import JobService
 from localcloud.vertex.metadata import lineage, nodes, stores
 from localcloud.vertex.metadata.edges import Edges
@@ -47,6 +48,7 @@ def api(cloud: Cloud) -> Api:
             jobs,
             batch,
             models,
+            ModelEvaluations(vertex),
             pipelines,
             schedules,
             EndpointService(vertex, fleet),

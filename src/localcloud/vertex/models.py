@@ -254,7 +254,7 @@ class ModelService:
         self._refuse_deployed(name)
         with self._vertex.store.transaction():
             for version in versions:
-                self._vertex.store.delete(self.versions.key(name, version.version_id), v1.Model)
+                self._forget(version)
         for version in versions:
             artifacts.discard(self._vertex.cloud.objects, version)
         return self._vertex.operations.done(name, metadata=generic_metadata(v1.DeleteOperationMetadata))
@@ -274,9 +274,16 @@ class ModelService:
                 "version first."
             )
         self._refuse_deployed(model.name, model.version_id)
-        self._vertex.store.delete(self.versions.key(model.name, model.version_id), v1.Model)
+        with self._vertex.store.transaction():
+            self._forget(model)
         artifacts.discard(self._vertex.cloud.objects, model)
         return self._vertex.operations.done(model.name, metadata=generic_metadata(v1.DeleteOperationMetadata))
+
+    def _forget(self, version: Any) -> None:
+        """Delete a version with its evaluations."""
+        key = self.versions.key(version.name, version.version_id)
+        self._vertex.store.delete_below(key)
+        self._vertex.store.delete(key, v1.Model)
 
     def _refuse_deployed(self, name: str, version: str = "") -> None:
         deployments = self._deployments(name, version)

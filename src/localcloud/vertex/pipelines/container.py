@@ -101,12 +101,17 @@ def _custom_job(leaf: Leaf, resolver: Resolver) -> Any:
         "image_uri": resolver.text(container.image),
         "command": resolver.words(container.command),
         "args": resolver.words(container.args),
-        "env": [{"name": entry.name, "value": resolver.text(entry.value)} for entry in container.env],
+        "env": [
+            # what components put on the resources that they create; KFP takes its presence for Vertex AI's
+            {"name": "VERTEX_AI_PIPELINES_RUN_LABELS", "value": json.dumps(dict(run.job.labels))},
+            *({"name": entry.name, "value": resolver.text(entry.value)} for entry in container.env),
+        ],
     }
     job_spec = v1.CustomJobSpec(
         worker_pool_specs=[{"machine_spec": machine, "replica_count": 1, "container_spec": spec}],
         service_account=run.job.service_account,
         network=run.job.network,
+        scheduling={"disable_retries": True},
     )
     name = f"{leaf.names['pipeline_job_name']}-{task.display_name}"[-128:]
     return v1.CustomJob(display_name=name, job_spec=job_spec, labels=dict(run.job.labels))

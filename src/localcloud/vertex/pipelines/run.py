@@ -309,6 +309,9 @@ class PipelineRun:
             "pipeline_google_cloud_location": self.name.split("/")[3],
             "pipeline_google_cloud_project_id": self._context.vertex.projects.id(project_of(self.name)),
             "pipeline_service_account": job.service_account,
+            "pipeline_network": job.network,
+            "pipeline_persistent_resource_id": "",
+            "pipeline_encryption_key_name": job.encryption_spec.kms_key_name,
             "location": parent_of(self.name),
         }
 

@@ -40,6 +40,8 @@ from localcloud.vertex.pipelines.run import PipelineRun
 from localcloud.vertex.pipelines.spec import Spec
 
 OVER = frozenset({"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"})
+BILLING_LABEL = "vertex-ai-pipelines-run-billing-id"
+"""The label of a run and of all that it creates, by which its costs are found; a user's own value gives way."""
 _JOB_ID = re.compile(r"[a-z][-a-z0-9]{0,127}")
 _SETTABLE = (
     "display_name",
@@ -127,6 +129,7 @@ class PipelineService:
         job = v1.PipelineJob(state=v1.PipelineState.PIPELINE_STATE_RUNNING)
         copy_fields(job, given, _SETTABLE)
         job.runtime_config.gcs_output_directory = root
+        job.labels[BILLING_LABEL] = self._vertex.store.new_id()
         job_id = request.pipeline_job_id or f"{_slug(spec.name)}-{self._vertex.store.new_id()}"
         name = f"{parent}/pipelineJobs/{job_id}"
         job.display_name = job.display_name or job_id
