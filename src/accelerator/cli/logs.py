@@ -55,7 +55,7 @@ def logs(job: str, *, follow: bool, limit: int, server: bool, target: str, proje
 
 
 class _Resource:
-    """A custom or batch prediction job or an endpoint, found by id, resource name or display name.
+    """A custom, tuning or batch prediction job or an endpoint, found by id, resource name or display name.
 
     Looked up over plain REST: importing the Vertex AI client would take longer than all the rest.
     """
@@ -70,7 +70,7 @@ class _Resource:
         self._service = f"https://{location}-aiplatform.googleapis.com/v1"
         parent = f"projects/{project}/locations/{location}"
         last = name.rpartition("/")[2]
-        for collection in ("customJobs", "batchPredictionJobs", "endpoints"):
+        for collection in ("customJobs", "hyperparameterTuningJobs", "batchPredictionJobs", "endpoints"):
             if last.isdigit():
                 found = self._get(f"{parent}/{collection}/{last}")
             else:
@@ -80,6 +80,7 @@ class _Resource:
             if found:
                 self.name: str = found["name"]
                 self._is_job = collection != "endpoints"
+                self._has_trials = collection == "hyperparameterTuningJobs"
                 return
         raise LogsError(
             f"No job and no endpoint {'has the id' if last.isdigit() else 'is named'} {last}",
@@ -91,7 +92,12 @@ class _Resource:
     def filter(self) -> str:
         """Its entries, in Cloud Logging's query language."""
         kind, label = ("ml_job", "job_id") if self._is_job else ("aiplatform.googleapis.com/Endpoint", "endpoint_id")
-        return f'resource.type="{kind}" AND resource.labels.{label}="{self.name.rpartition("/")[2]}"'
+        names = [self.name]
+        if self._has_trials:
+            # each trial is a custom job and writes under that
+            names += [trial.get("customJob", "") for trial in (self._get(self.name) or {}).get("trials", [])]
+        ids = " OR ".join(f'"{name.rpartition("/")[2]}"' for name in names if name)
+        return f'resource.type="{kind}" AND resource.labels.{label}=({ids})'
 
     def ended(self) -> bool:
         """Whether a job is over; an endpoint never is."""
@@ -146,6 +152,8 @@ def _text(entry: Any) -> str:
 
 def _print(entry: Any) -> None:
     replica = (entry.resource.labels or {}).get("task_name", "") if entry.resource else ""
+    trial = (entry.labels or {}).get("ml.googleapis.com/trial_id")
+    replica = f"trial {trial} {replica}" if trial else replica
     stamp = entry.timestamp.astimezone().strftime("%H:%M:%S")
     style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(entry.severity or "", "")
     console.print(f"[dim]{stamp} {replica}[/]", end=" ")

@@ -23,6 +23,7 @@ from localcloud.vertex.schedules.service import ScheduleService
 from localcloud.vertex.tensorboard import data as tensorboard_data
 from localcloud.vertex.tensorboard import service as tensorboard
 from localcloud.vertex.tensorboard.points import Points
+from localcloud.vertex.tuning.service import JobService as TuningJobs
 from localcloud.vertex.vizier import studies, suggestions, trials
 
 
@@ -31,7 +32,7 @@ def api(cloud: Cloud) -> Api:
     vertex = Vertex(cloud)
     fleet = Fleet(vertex)
     jobs, models = JobService(vertex), ModelService(vertex)
-    batch = BatchPredictionJobs(vertex)
+    batch, tuning = BatchPredictionJobs(vertex), TuningJobs(vertex, jobs)
     pipelines, schedules = PipelineService(vertex, jobs), ScheduleService(vertex)
     edges = Edges(cloud.root / "vertex" / "metadata.db")
     vizier = tuple(part.VizierService(vertex) for part in (studies, trials, suggestions))
@@ -39,14 +40,15 @@ def api(cloud: Cloud) -> Api:
     points = Points(cloud.root / "vertex" / "tensorboard.db")
     tensorboards = tuple(part.TensorboardService(vertex, points) for part in (tensorboard, tensorboard_data))
 
-    starts = (jobs, batch, models, pipelines, fleet, schedules)
-    stops = (schedules, pipelines, jobs, batch, fleet)
+    starts = (jobs, batch, tuning, models, pipelines, fleet, schedules)
+    stops = (schedules, pipelines, tuning, jobs, batch, fleet)
     return Api(
         name="aiplatform",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
         services=(
             jobs,
             batch,
+            tuning,
             models,
             ModelEvaluations(vertex),
             pipelines,

@@ -12,6 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from localcloud.errors import CloudError, Code
@@ -39,6 +41,8 @@ TRANSIENT_EXITS = frozenset({6, 134, 11, 139})
 """Exit codes (an abort, a segmentation fault) after which the whole job is tried again."""
 KILLED = frozenset({137, 143})
 """Exit codes of a replica that was taken away from outside: it is started again."""
+METRIC_FILE = PurePosixPath("/var/hypertune/output.metrics")
+"""Where a trial's container reports its metrics."""
 WORKER_RESTARTS = 5
 JOB_RESTARTS = 3
 
@@ -52,6 +56,23 @@ class JobFailure(Exception):
         self.message = message
 
 
+@dataclass(frozen=True)
+class TrialOf:
+    """Which trial of a hyperparameter tuning job a custom job is.
+
+    Args:
+        id: The trial's id, `1`.
+        reports: The folder for what its replicas report, a folder a replica.
+    """
+
+    id: str
+    reports: Path
+
+    def metric_file(self, replica: Replica) -> Path:
+        """Where this replica's cloudml-hypertune writes to."""
+        return self.reports / replica.name / METRIC_FILE.name
+
+
 class JobRun:
     """Runs a stored CustomJob in a thread of its own.
 
@@ -60,9 +81,17 @@ class JobRun:
         startup_images: What KFP's components install before they run.
         job: The job as it was stored, PENDING.
         ended: Called with the job's name when all is over.
+        trial: What it is in hyperparameter tuning, if it is.
     """
 
-    def __init__(self, vertex: Vertex, startup_images: StartupImages, job: Any, ended: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        vertex: Vertex,
+        startup_images: StartupImages,
+        job: Any,
+        ended: Callable[[str], None],
+        trial: TrialOf | None = None,
+    ) -> None:
         self.name: str = job.name
         self._vertex = vertex
         self._startup_images = startup_images
@@ -70,9 +99,12 @@ class JobRun:
         self._ended = ended
         self._events: queue.Queue[tuple[Replica, Container] | str] = queue.Queue()
         self._containers: dict[str, Container] = {}
+        self._trial = trial
         self._environment = job_environment(job)
+        if trial is not None:
+            self._environment |= {"CLOUD_ML_TRIAL_ID": trial.id, "CLOUD_ML_HP_METRIC_FILE": str(METRIC_FILE)}
         self._members = replicas(job.job_spec)
-        self._cluster = Cluster(job.job_spec, self._members)
+        self._cluster = Cluster(job.job_spec, self._members, trial.id if trial is not None else "")
         self._worker_restarts = 0
         self._job_restarts = 0
         self._thread = threading.Thread(target=self._run, name=f"job-{id_of(job.name)}", daemon=True)
@@ -230,7 +262,15 @@ class JobRun:
             env=environment,
             memory_bytes=machine_memory(pool.machine_spec.machine_type, "machine_type"),
             log=self._log_target(replica.name),
+            mounts=self._mounts(replica),
         )
+
+    def _mounts(self, replica: Replica) -> dict[str, Path]:
+        if self._trial is None:
+            return {}
+        folder = self._trial.metric_file(replica).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        return {str(METRIC_FILE.parent): folder}
 
     def _log_target(self, task_name: str) -> LogTarget:
         project = self._vertex.projects.id(project_of(self.name))
@@ -238,7 +278,10 @@ class JobRun:
             log_name=f"projects/{project}/logs/{task_name}",
             resource_type="ml_job",
             resource_labels={"job_id": id_of(self.name), "project_id": project, "task_name": task_name},
-            labels={"ml.googleapis.com/job_id/log_area": "root", "ml.googleapis.com/trial_id": ""},
+            labels={
+                "ml.googleapis.com/job_id/log_area": "root",
+                "ml.googleapis.com/trial_id": self._trial.id if self._trial is not None else "",
+            },
         )
 
     def _say(self, line: str) -> None:
@@ -299,8 +342,8 @@ class _ShutDown(Exception):
     """The server ends."""
 
 
-def finish(vertex: Vertex, name: str, state: str, error: JobFailure | None) -> None:
-    """Write a job's end into the store."""
+def finish(vertex: Vertex, name: str, state: str, error: JobFailure | None, kind: Any = v1.CustomJob) -> None:
+    """Write a job's end into the store; other kinds of jobs that look the same end the same way."""
 
     def change(stored: Any) -> None:
         stored.state = v1.JobState.Value(state)
@@ -309,4 +352,4 @@ def finish(vertex: Vertex, name: str, state: str, error: JobFailure | None) -> N
             stored.error.code = error.code.number
             stored.error.message = error.message
 
-    vertex.store.modify(name, v1.CustomJob, change)
+    vertex.store.modify(name, kind, change)

@@ -21,7 +21,7 @@ from localcloud.vertex.common import (
     parent_of,
     v1,
 )
-from localcloud.vertex.job_run import JobFailure, JobRun, finish
+from localcloud.vertex.job_run import JobFailure, JobRun, TrialOf, finish
 from localcloud.vertex.kfp_startup import StartupImages
 from localcloud.vertex.worker_pools import check_job_spec
 
@@ -64,12 +64,13 @@ class JobService:
         """Store a job and start it; it is PENDING until all its replicas are up."""
         return self.submit(self._vertex.parent(request.parent), request.custom_job)
 
-    def submit(self, parent: str, given: Any) -> Any:
+    def submit(self, parent: str, given: Any, trial: TrialOf | None = None) -> Any:
         """The same for other services of Vertex AI whose work is a custom job.
 
         Args:
             parent: `projects/1/locations/r`.
             given: The CustomJob.
+            trial: What it is in hyperparameter tuning, if it is.
 
         Raises:
             InvalidArgument: The job could not run.
@@ -81,7 +82,7 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        run = JobRun(self._vertex, self._startup_images, job, self._forget)
+        run = JobRun(self._vertex, self._startup_images, job, self._forget, trial)
         with self._lock:
             self._runs[name] = run
         run.start()

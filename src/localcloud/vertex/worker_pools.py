@@ -121,9 +121,15 @@ class Cluster:
 
     On Google Cloud each replica is a host of its own and listens on port 2222; here they share a machine, so
     each has a free port of the loopback address.
+
+    Args:
+        spec: The CustomJobSpec.
+        members: Its replicas.
+        trial: The id of the tuning trial that the job is; empty where it is none.
     """
 
-    def __init__(self, spec: Any, members: Sequence[Replica]) -> None:
+    def __init__(self, spec: Any, members: Sequence[Replica], trial: str = "") -> None:
+        self._trial = {"trial": trial} if trial else {}
         self._job = json_format.MessageToDict(spec)
         self._members = members
         self._addresses: dict[str, str] = {}
@@ -136,13 +142,13 @@ class Cluster:
     def environment(self, replica: Replica) -> dict[str, str]:
         """CLUSTER_SPEC, and TF_CONFIG where there is more than one replica."""
         cluster = self._by_pool(lambda pool: f"workerpool{pool}")
-        task = {"type": f"workerpool{replica.pool}", "index": replica.index}
+        task = {"type": f"workerpool{replica.pool}", "index": replica.index, **self._trial}
         specification = {"cluster": cluster, "environment": "cloud", "task": task, "job": self._job}
         variables = {"CLUSTER_SPEC": json.dumps(specification)}
         if len(self._members) > 1:
             roles = self._by_pool(lambda pool: _TF_ROLES[pool])
             roles.pop("evaluator", None)  # TensorFlow's evaluator is not part of its cluster
-            role = {"type": _TF_ROLES[replica.pool], "index": replica.index, "cloud": ""}
+            role = {"type": _TF_ROLES[replica.pool], "index": replica.index, "cloud": "", **self._trial}
             variables["TF_CONFIG"] = json.dumps(
                 {"cluster": roles, "task": role, "job": self._job, "environment": "cloud"}
             )

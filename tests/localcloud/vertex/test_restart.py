@@ -52,6 +52,23 @@ def test_a_killed_server_comes_back(own_cloud: LocalCloud) -> None:
     job = rest("POST", f"{PARENT}/customJobs", {"displayName": "j", "jobSpec": {"workerPoolSpecs": [POOL]}})
     while rest("GET", f"v1/{job['name']}")["state"] != "JOB_STATE_RUNNING":
         time.sleep(0.05)
+    study = {
+        "metrics": [{"metricId": "auc", "goal": "MAXIMIZE"}],
+        "parameters": [{"parameterId": "x", "doubleValueSpec": {"minValue": 0, "maxValue": 1}}],
+    }
+    tuning = rest(
+        "POST",
+        f"{PARENT}/hyperparameterTuningJobs",
+        {
+            "displayName": "t",
+            "studySpec": study,
+            "trialJobSpec": {"workerPoolSpecs": [POOL]},
+            "maxTrialCount": 4,
+            "parallelTrialCount": 1,
+        },
+    )
+    while not rest("GET", f"v1/{tuning['name']}").get("trials"):
+        time.sleep(0.05)
     container = {
         "imageUri": "python:3.11",
         "command": ["python3", "-c", SERVER],
@@ -81,6 +98,12 @@ def test_a_killed_server_comes_back(own_cloud: LocalCloud) -> None:
     failed = rest("GET", f"v1/{job['name']}")
     assert failed["state"] == "JOB_STATE_FAILED"
     assert "restarted" in failed["error"]["message"]
+    tuned = rest("GET", f"v1/{tuning['name']}")
+    assert tuned["state"] == "JOB_STATE_FAILED"
+    assert "restarted" in tuned["error"]["message"]
+    [trial] = tuned["trials"]
+    assert (trial["state"], "restarted" in trial["infeasibleReason"]) == ("INFEASIBLE", True)
+    assert rest("GET", f"v1/{trial['customJob']}")["state"] == "JOB_STATE_FAILED"
     give_up = time.monotonic() + 60
     while "predictions" not in (answer := rest("POST", f"v1/{endpoint['name']}:predict", ask)):
         assert answer["error"]["status"] == "UNAVAILABLE", answer
