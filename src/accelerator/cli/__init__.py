@@ -43,6 +43,8 @@ class Runtime(StrEnum):
 
 TargetOption = Annotated[Target, typer.Option("--target", help="The local cloud (started if need be) or Google Cloud.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
+ProjectOption = Annotated[str, typer.Option(help="The project; by default GOOGLE_CLOUD_PROJECT.")]
+LocationOption = Annotated[str, typer.Option(help="The region; by default us-central1.")]
 ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The project's mlops.yaml.")]
 
 
@@ -132,21 +134,79 @@ def build(
 
 
 @app.command()
+def run(
+    pipeline: Annotated[str, typer.Argument(help="Compiled YAML or JSON, here or on gs://; or file.py[:name].")],
+    param: Annotated[
+        list[str] | None, typer.Option("--param", "-p", help="A parameter: name=value. May be repeated.")
+    ] = None,
+    target: TargetOption = Target.local,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it to its end, or only submit it.")] = True,
+    cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Take what was done before from the cache.")] = True,
+    root: Annotated[str, typer.Option(help="Where outputs go: gs://BUCKET/FOLDER.")] = "",
+    service_account: Annotated[str, typer.Option(help="Whom its tasks run as.")] = "",
+    project: ProjectOption = "",
+    location: LocationOption = "",
+    json: JsonOption = False,
+) -> None:
+    """Run a pipeline on Vertex AI Pipelines and watch it.
+
+    Exit code: 0 it succeeded, 1 it failed, 2 it was not submitted, 3 it was cancelled, 4 it went out of sight, 130 you
+    stopped watching (it goes on).
+    """
+    from accelerator.cli.run import Settings
+    from accelerator.cli.run import run as start
+
+    settings = Settings(
+        target=target.value,
+        project=project,
+        location=location,
+        root=root,
+        service_account=service_account,
+        caching=cache,
+        wait=wait,
+        as_json=json,
+    )
+    start(pipeline, param or [], settings)
+
+
+@app.command()
+def cancel(
+    name: Annotated[str, typer.Argument(help="A pipeline run's or job's id or resource name.")],
+    target: TargetOption = Target.local,
+    project: ProjectOption = "",
+    location: LocationOption = "",
+) -> None:
+    """End a pipeline run or a job."""
+    from accelerator.cli.run import cancel as end
+
+    end(name, target.value, project, location)
+
+
+@app.command()
 def logs(
     job: Annotated[
-        str, typer.Argument(help="A job's id, resource name or display name; or an endpoint's.", show_default=False)
+        str,
+        typer.Argument(
+            help="The id, resource name or display name of a job, a pipeline run or an endpoint.", show_default=False
+        ),
     ] = "",
+    task: Annotated[str, typer.Argument(help="One task of a pipeline run.", show_default=False)] = "",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as long as the job runs.")] = False,
     limit: Annotated[int, typer.Option("--limit", "-n", help="The last N lines.", min=1)] = 1000,
     server: Annotated[bool, typer.Option("--server", help="The local cloud's own log instead.")] = False,
     target: TargetOption = Target.local,
-    project: Annotated[str, typer.Option(help="The project of the job.")] = "",
+    project: ProjectOption = "",
+    location: LocationOption = "",
     json: JsonOption = False,
 ) -> None:
-    """Show what a job or an endpoint has written, from Cloud Logging."""
-    from accelerator.cli.logs import logs as run
+    """Show what a job, a pipeline run or an endpoint has written, from Cloud Logging."""
+    from accelerator.cli.logs import logs as show
+    from accelerator.cli.logs import server_log
 
-    run(job, follow=follow, limit=limit, server=server, target=target.value, project=project, as_json=json)
+    if server:
+        server_log(limit)
+    else:
+        show(job, task, follow=follow, limit=limit, where=(target.value, project, location), as_json=json)
 
 
 @app.command()

@@ -1,146 +1,114 @@
-"""`mlops logs`: what a job or an endpoint has written, read from Cloud Logging, live where asked."""
+"""`mlops logs`: what a job, a pipeline run or an endpoint has written, read from Cloud Logging, live where asked."""
 
 from __future__ import annotations
 
 import json
-import re
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from accelerator.cli import targets
+from accelerator.cli.log_sources import LogsError, Source, find
 from accelerator.cli.output import console
-from accelerator.errors import AcceleratorError
+from accelerator.cli.vertex import of_resource
 
 _POLL = 0.5
 """Seconds between looks for new entries."""
-_ENDED = {"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"}
+_LATE = timedelta(seconds=20)
+"""How much later than others an entry may arrive and still be shown."""
 
 
-class LogsError(AcceleratorError):
-    """There is nothing of that name to show."""
+def logs(job: str, task: str, *, follow: bool, limit: int, where: tuple[str, str, str], as_json: bool) -> None:
+    """Prints entries, oldest first.
 
+    Args:
+        job: Whose.
+        task: One task, where it is a pipeline run; empty for all of them.
+        follow: Go on until it is over.
+        limit: The last so many lines.
+        where: Target, project and location.
+        as_json: Entries as JSON, one a line.
 
-def logs(job: str, *, follow: bool, limit: int, server: bool, target: str, project: str, as_json: bool) -> None:
-    """Prints entries, oldest first."""
-    if server:
-        _server_log(limit)
-        return
+    Raises:
+        LogsError: There is nothing of that name.
+    """
     if not job:
         raise LogsError("Whose logs?", next_step="write `mlops logs JOB`; `mlops logs --server` for the server's")
-    targets.use(target, project)
-    import os
-
+    target, project, location = where
+    vertex = of_resource(target, job, project, location)
+    source = find(vertex, job, task)
     from google.cloud import logging
 
-    project = project or _project_of(job) or os.environ["GOOGLE_CLOUD_PROJECT"]
-    resource = _Resource(job, project)
-    client = logging.Client(project=project)
-    show = _print_json if as_json else _print
-    last = None
-    for entry in _newest(client, resource.filter, limit):
+    reader = _Reader(logging.Client(project=vertex.project), source)
+    show = _print_json if as_json else _printer(source)
+    shown = 0
+    for entry in reader.newest(limit):
         show(entry)
-        last = entry
+        shown += 1
     while follow:
-        ended = resource.ended()
-        for entry in _after(client, resource.filter, last):
+        ended = source.ended()
+        for entry in reader.new():
             show(entry)
-            last = entry
+            shown += 1
         if ended:
             return
         time.sleep(_POLL)
-    if last is None:
-        console.print(f"{resource.name} has written nothing yet.")
+    if not shown:
+        console.print(f"{source.name} has written nothing yet.")
 
 
-class _Resource:
-    """A custom, tuning or batch prediction job or an endpoint, found by id, resource name or display name.
+def server_log(limit: int) -> None:
+    """Prints the end of the local cloud's own log.
 
-    Looked up over plain REST: importing the Vertex AI client would take longer than all the rest.
+    Raises:
+        LogsError: There is none.
+    """
+    from localcloud import control
+
+    path = control.default_root() / "server.log"
+    if not path.exists():
+        raise LogsError("The local cloud has written no log yet", place=str(path), next_step="`mlops up` starts it")
+    print("\n".join(path.read_text(errors="replace").splitlines()[-limit:]))
+
+
+class _Reader:
+    """The entries of a source, each of them once.
+
+    Args:
+        client: Cloud Logging's.
+        source: Whose entries.
     """
 
-    def __init__(self, name: str, project: str) -> None:
-        import google.auth
-        from google.auth.transport.requests import AuthorizedSession
+    def __init__(self, client: Any, source: Source) -> None:
+        self._client = client
+        self._source = source
+        self._since = datetime.now(UTC) - timedelta(days=30)
+        self._seen: dict[str, datetime] = {}
 
-        credentials, _ = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
-        self._session = AuthorizedSession(credentials)
-        location = _part(name, "locations") or "us-central1"
-        self._service = f"https://{location}-aiplatform.googleapis.com/v1"
-        parent = f"projects/{project}/locations/{location}"
-        last = name.rpartition("/")[2]
-        for collection in ("customJobs", "hyperparameterTuningJobs", "batchPredictionJobs", "endpoints"):
-            if last.isdigit():
-                found = self._get(f"{parent}/{collection}/{last}")
-            else:
-                listed = self._get(f"{parent}/{collection}", filter=f'display_name="{name}"')
-                # the newest of that name
-                found = next(iter((listed or {}).get(collection, [])), None)
-            if found:
-                self.name: str = found["name"]
-                self._is_job = collection != "endpoints"
-                self._has_trials = collection == "hyperparameterTuningJobs"
-                return
-        raise LogsError(
-            f"No job and no endpoint {'has the id' if last.isdigit() else 'is named'} {last}",
-            place=parent,
-            next_step="check it, or give a resource name; --project names another project than the default",
-        )
+    def newest(self, limit: int) -> list[Any]:
+        """The last entries so far."""
+        # without a time Cloud Logging's client asks for the last day alone
+        entries = self._entries(order_by="timestamp desc", max_results=limit)
+        return [entry for entry in reversed(list(entries)) if self._fresh(entry)]
 
-    @property
-    def filter(self) -> str:
-        """Its entries, in Cloud Logging's query language."""
-        kind, label = ("ml_job", "job_id") if self._is_job else ("aiplatform.googleapis.com/Endpoint", "endpoint_id")
-        names = [self.name]
-        if self._has_trials:
-            # each trial is a custom job and writes under that
-            names += [trial.get("customJob", "") for trial in (self._get(self.name) or {}).get("trials", [])]
-        ids = " OR ".join(f'"{name.rpartition("/")[2]}"' for name in names if name)
-        return f'resource.type="{kind}" AND resource.labels.{label}=({ids})'
+    def new(self) -> Iterator[Any]:
+        """The entries that came since; tasks that began meanwhile are looked for too."""
+        floor = max(self._seen.values(), default=self._since)
+        self._since = max(self._since, floor - _LATE)
+        self._seen = {key: stamp for key, stamp in self._seen.items() if stamp >= self._since}
+        return (entry for entry in self._entries(order_by="timestamp asc") if self._fresh(entry))
 
-    def ended(self) -> bool:
-        """Whether a job is over; an endpoint never is."""
-        return self._is_job and (self._get(self.name) or {}).get("state") in _ENDED
+    def _entries(self, **arguments: Any) -> Iterator[Any]:
+        wanted = self._source.filter()
+        if not wanted:
+            return iter(())
+        wanted = f'{wanted} AND timestamp>="{self._since.isoformat()}"'
+        return iter(self._client.list_entries(filter_=wanted, page_size=1000, **arguments))
 
-    def _get(self, path: str, **query: str) -> Any | None:
-        answer = self._session.get(f"{self._service}/{path}", params=query, timeout=30)
-        if answer.status_code == 404:
-            return None
-        if not answer.ok:
-            raise LogsError(answer.json()["error"]["message"], place=path)
-        return answer.json()
-
-
-def _part(name: str, collection: str) -> str:
-    found = re.search(rf"(?:^|/){collection}/([^/]+)", name)
-    return found.group(1) if found else ""
-
-
-def _project_of(name: str) -> str:
-    return _part(name, "projects")
-
-
-def _newest(client: Any, filter: str, limit: int) -> list[Any]:
-    # without a time Cloud Logging's client asks for the last day alone
-    since = (datetime.now(UTC) - timedelta(days=30)).isoformat()
-    entries = client.list_entries(
-        filter_=f'{filter} AND timestamp>="{since}"', order_by="timestamp desc", max_results=limit, page_size=1000
-    )
-    return list(entries)[::-1]
-
-
-def _after(client: Any, filter: str, last: Any | None) -> Iterator[Any]:
-    since = last.timestamp if last is not None else datetime.now(UTC) - timedelta(days=30)
-    seen = last.insert_id if last is not None else ""
-    entries = client.list_entries(
-        filter_=f'{filter} AND timestamp>="{since.isoformat()}"', order_by="timestamp asc", page_size=1000
-    )
-    passed = last is None
-    for entry in entries:
-        if passed or entry.timestamp > since:
-            yield entry
-        passed = passed or entry.insert_id == seen
+    def _fresh(self, entry: Any) -> bool:
+        fresh = entry.insert_id not in self._seen
+        self._seen[entry.insert_id] = entry.timestamp
+        return fresh
 
 
 def _text(entry: Any) -> str:
@@ -150,24 +118,16 @@ def _text(entry: Any) -> str:
     return str(payload or "")
 
 
-def _print(entry: Any) -> None:
-    replica = (entry.resource.labels or {}).get("task_name", "") if entry.resource else ""
-    trial = (entry.labels or {}).get("ml.googleapis.com/trial_id")
-    replica = f"trial {trial} {replica}" if trial else replica
-    stamp = entry.timestamp.astimezone().strftime("%H:%M:%S")
-    style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(entry.severity or "", "")
-    console.print(f"[dim]{stamp} {replica}[/]", end=" ")
-    console.print(_text(entry), style=style, markup=False)
+def _printer(source: Source) -> Callable[[Any], None]:
+    def show(entry: Any) -> None:
+        label = source.label({**((entry.resource.labels or {}) if entry.resource else {}), **(entry.labels or {})})
+        stamp = entry.timestamp.astimezone().strftime("%H:%M:%S")
+        style = {"ERROR": "red", "CRITICAL": "red", "WARNING": "yellow"}.get(entry.severity or "", "")
+        console.print(f"[dim]{stamp} {label}[/]", end=" ")
+        console.print(_text(entry), style=style, markup=False)
+
+    return show
 
 
 def _print_json(entry: Any) -> None:
     print(json.dumps(entry.to_api_repr(), default=str))
-
-
-def _server_log(limit: int) -> None:
-    from localcloud import control
-
-    path = control.default_root() / "server.log"
-    if not path.exists():
-        raise LogsError("The local cloud has written no log yet", place=str(path), next_step="`mlops up` starts it")
-    print("\n".join(path.read_text(errors="replace").splitlines()[-limit:]))

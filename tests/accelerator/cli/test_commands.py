@@ -9,47 +9,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import pytest
+from tests.accelerator.cli.conftest import Mlops
 
 from accelerator import config
-
-Done = subprocess.CompletedProcess[str]
-Mlops = Callable[..., Done]
-
-
-@pytest.fixture(scope="module")
-def mlops(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mlops]:
-    """Runs `mlops …` on a state folder of this module's own."""
-    home = tmp_path_factory.mktemp("home")
-    environment = {**os.environ, "MLOPS_HOME": str(home / "state"), "COLUMNS": "200"}
-    environment.pop("https_proxy", None)
-
-    def run(
-        *arguments: str, code: int = 0, cwd: Path | None = None, given: str = ""
-    ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "accelerator.cli", *arguments],
-            capture_output=True,
-            text=True,
-            env=environment,
-            cwd=cwd,
-            input=given,
-            timeout=120,
-        )
-        assert done.returncode == code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
-        return done
-
-    yield run
-    run("down")
 
 
 def test_help_names_every_command_and_imports_no_client(mlops: Mlops) -> None:
     said = mlops("--help").stdout
-    for command in ("up", "down", "status", "env", "exec", "demo", "build", "logs", "doctor", "init"):
+    for command in ("up", "down", "status", "env", "exec", "demo", "build", "run", "cancel", "logs", "doctor", "init"):
         assert f"\n  {command} " in said
     script = "import sys, accelerator.cli; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
@@ -108,8 +77,8 @@ def test_a_port_that_is_taken(mlops: Mlops) -> None:
 
 
 def test_logs_of_nothing(mlops: Mlops) -> None:
-    assert "No job and no endpoint has the id 123" in mlops("logs", "123", code=1).stderr
-    assert "No job and no endpoint is named abc" in mlops("logs", "abc", code=1).stderr
+    assert "No job, no pipeline run and no endpoint has the id 123" in mlops("logs", "123", code=1).stderr
+    assert "No job, no pipeline run and no endpoint is named abc" in mlops("logs", "abc", code=1).stderr
     assert "Whose logs?" in mlops("logs", code=1).stderr
     assert "Ready on 127.0.0.1" in mlops("logs", "--server").stdout
 
