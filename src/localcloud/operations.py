@@ -28,13 +28,15 @@ from localcloud.errors import (
 )
 from localcloud.projects import Projects
 from localcloud.resources import ResourceStore
-from localcloud.service import CURRENT_CALL, Call
+from localcloud.service import CURRENT_CALL, Call, patience
 
 _log = logging.getLogger(__name__)
 _RESTARTED = (
     "The local cloud was restarted while this operation ran, so it did not finish. Look at the resource it "
     "was working on and send the request again."
 )
+_PATIENCE = 10.0
+"""Seconds that the answer to a client waits which looks seldom for the end of what it has started."""
 
 
 class OperationHandle:
@@ -113,7 +115,7 @@ class Operations:
             metadata: The metadata at the start; `handle.update` renews it.
 
         Returns:
-            The google.longrunning.Operation, not done yet.
+            The google.longrunning.Operation, not done yet but for clients that would rather wait for it.
         """
         operation = self._store.create((new := self._new(parent, metadata)).name, new)
         call = CURRENT_CALL.get(None)
@@ -127,6 +129,8 @@ class Operations:
         self._running[operation.name] = handle
         self._threads[operation.name] = thread
         thread.start()
+        if seconds := patience(_PATIENCE):
+            return self.wait(operation.name, seconds)
         return operation
 
     def wait(self, name: str, timeout: float | None = None) -> Any:

@@ -73,7 +73,13 @@ class TableRef:
 
     @classmethod
     def of(cls, resource: Mapping[str, Any], project: str = "") -> TableRef:
-        """From a TableReference of the REST API; `project` where it names none."""
+        """From a TableReference of the REST API; `project` where it names none.
+
+        Raises:
+            Invalid: It is no such object.
+        """
+        if not isinstance(resource, Mapping):
+            raise Invalid(f"Invalid value for a table reference: {resource!r} is no object with projectId, datasetId …")
         return cls(
             str(resource.get("projectId") or project),
             str(resource.get("datasetId", "")),

@@ -32,7 +32,13 @@ REFUSED = {
     "STOPSIGNAL": "containers are stopped by SIGTERM",
     "MAINTAINER": "write LABEL maintainer=…",
 }
-PYTHON = re.compile(r"(?:docker\.io/)?(?:library/)?python(?::(?:3(?:\.(\d+))?(?:\.\d+)?|latest|slim)(?:-[\w.-]+)?)?")
+PYTHON = re.compile(
+    r"(?:(?:docker\.io/|mirror\.gcr\.io/|public\.ecr\.aws/docker/)?(?:library/)?python"
+    r"(?::(?:3(?:\.(?P<minor>\d+))?(?:\.\d+)?|latest|slim|bookworm|bullseye|trixie|alpine[\d.]*)"
+    r"(?:-[\w.-]+)?)?"
+    r"|registry\.access\.redhat\.com/ubi\d+/python-3(?P<ubi>\d+)(?::[\w.-]+)?)"
+)
+"""Images that are Python and nothing else: Docker's own, its mirrors, Red Hat's."""
 
 
 @dataclass
@@ -136,7 +142,8 @@ class Build:
         if not split or (len(split) > 1 and (len(split) != 3 or split[1].upper() != "AS")):
             raise made.error("write FROM IMAGE")
         if found := PYTHON.fullmatch(split[0]):
-            self.state = State(self.environments.base(int(found[1]) if found[1] else None, self.log))
+            minor = found["minor"] or found["ubi"]
+            self.state = State(self.environments.base(int(minor) if minor else None, self.log))
             return
         if split[0] == "scratch":
             raise made.error("scratch has no Python; use python:3.11-slim")

@@ -12,6 +12,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
+from localcloud.service import patience
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
@@ -28,6 +29,8 @@ from localcloud.vertex.worker_pools import check_job_spec
 OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
 _LOOK_SECONDS = 0.25
 """How often who waits for a job looks whether it is still wanted."""
+JOB_PATIENCE = 18.0
+"""Seconds that a read waits for a job's end, for clients that would look again only after that time."""
 _SETTABLE = ("display_name", "job_spec", "labels", "encryption_spec")
 
 
@@ -100,7 +103,11 @@ class JobService:
 
     def get_custom_job(self, request: Any) -> Any:
         """The job as it is now."""
-        return self._vertex.store.get(self._vertex.name(request.name), v1.CustomJob)
+        name = self._vertex.name(request.name)
+        run = self._runs.get(name)
+        if run is not None and (seconds := patience(JOB_PATIENCE)):
+            run.join(seconds)
+        return self._vertex.store.get(name, v1.CustomJob)
 
     def list_custom_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""

@@ -15,7 +15,7 @@ KNOWN = {
     rf"{VERTEX}/prediction/sklearn-cpu\.1-6:latest": "prediction-sklearn-1-6",
     rf"{VERTEX}/prediction/sklearn-cpu\.1-5:latest": "prediction-sklearn-1-5",
     rf"{VERTEX}/prediction/xgboost-cpu\.2-1:latest": "prediction-xgboost-2-1",
-    r"gcr\.io/ml-pipeline/google-cloud-pipeline-components:2\.22\.0": "pipeline-components-2-22",
+    r"gcr\.io/ml-pipeline/google-cloud-pipeline-components:2\.\d+\.\d+": "pipeline-components-2-22",
 }
 """Full image names to folders beside this file."""
 NAMES = (

@@ -13,10 +13,11 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
+from localcloud.service import patience
 from localcloud.vertex.batch.checks import check
 from localcloud.vertex.batch.run import BatchRun, JobFailure, finish
 from localcloud.vertex.common import Vertex, copy_fields, generic_metadata, invalid, parent_of, v1
-from localcloud.vertex.jobs import OVER
+from localcloud.vertex.jobs import JOB_PATIENCE, OVER
 from localcloud.vertex.serving_container import check_servable
 from localcloud.vertex.versions import Versions
 
@@ -87,7 +88,11 @@ class JobService:
 
     def get_batch_prediction_job(self, request: Any) -> Any:
         """The job as it is now."""
-        return self._vertex.store.get(self._vertex.name(request.name), v1.BatchPredictionJob)
+        name = self._vertex.name(request.name)
+        run = self._runs.get(name)
+        if run is not None and (seconds := patience(JOB_PATIENCE)):
+            run.join(seconds)
+        return self._vertex.store.get(name, v1.BatchPredictionJob)
 
     def list_batch_prediction_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""

@@ -20,6 +20,14 @@ from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholde
 from localcloud.vertex.pipelines.values import from_struct, legacy_map
 
 _SUCCEEDED = "JOB_STATE_SUCCEEDED"
+_LAUNCHERS = "google_cloud_pipeline_components.container.v1"
+_REFUSED = {
+    f"{_LAUNCHERS}.vertex_notification_email.executor": "the local cloud sends no e-mail, so nobody was told. "
+    "On Google Cloud, Vertex AI Pipelines sends it",
+    f"{_LAUNCHERS}.dataflow.dataflow_launcher": "the local cloud has no Dataflow service. "
+    "Run the Beam pipeline with the DirectRunner in a component of your own",
+}
+"""The prebuilt components whose containers cannot say themselves why they fail here."""
 
 
 def run_container(leaf: Leaf) -> Outcome:
@@ -89,6 +97,9 @@ def _custom_job(leaf: Leaf, resolver: Resolver) -> Any:
         job.display_name = job.display_name or task.display_name
         return job
     container = leaf.executor.container
+    for word in container.command:
+        if word in _REFUSED:
+            raise TaskFailure(Code.UNIMPLEMENTED, f"Task `{task.unique_name}`: {_REFUSED[word]}.")
     machine: dict[str, Any] = {"machine_type": machine_type(container.resources, resolver, task.unique_name)}
     kind, count = accelerator(container.resources, resolver)
     if kind:

@@ -12,7 +12,7 @@ from typing import Any
 from localcloud.errors import Code
 from localcloud.vertex.pipelines.expressions import ExpressionError, select
 from localcloud.vertex.pipelines.graph import Dag, Task, TaskFailure, Values
-from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder
+from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder, with_names
 from localcloud.vertex.pipelines.values import WrongType, convert, from_legacy, from_proto, type_of
 
 
@@ -50,7 +50,7 @@ def task_inputs(task: Task, root: Values, names: Mapping[str, str], final_status
             parameters[name] = resolver.value(parameters[name])
         except UnknownPlaceholder as error:
             raise _failure(task, name, str(error)) from None
-    return Values(_typed(task, parameters), _artifacts(task, task.dag, definitions))
+    return Values(_typed(task, parameters, names), _artifacts(task, task.dag, definitions))
 
 
 def loop_items(task: Task) -> list[Any]:
@@ -89,7 +89,7 @@ def iteration_inputs(task: Task, item: Any) -> Values:
         values.artifacts[task.spec.artifact_iterator.item_input] = [item]
     else:
         values.parameters[task.spec.parameter_iterator.item_input] = item
-        values.parameters = _typed(task, values.parameters)
+        values.parameters = _typed(task, values.parameters, {})
     return values
 
 
@@ -187,7 +187,7 @@ def _artifacts(task: Task, dag: Dag, definitions: Any) -> dict[str, list[Any]]:
     return found
 
 
-def _typed(task: Task, parameters: dict[str, Any]) -> dict[str, Any]:
+def _typed(task: Task, parameters: dict[str, Any], names: Mapping[str, str]) -> dict[str, Any]:
     """Every parameter as its component declares it, defaults filled in."""
     definitions = task.component.input_definitions.parameters
     found = dict(parameters)
@@ -195,7 +195,7 @@ def _typed(task: Task, parameters: dict[str, Any]) -> dict[str, Any]:
         if found.get(name) is None:
             found.pop(name, None)
             if definition.HasField("default_value"):
-                found[name] = from_proto(definition.default_value)
+                found[name] = with_names(from_proto(definition.default_value), names)
         if name in found:
             try:
                 found[name] = convert(found[name], type_of(definition))

@@ -14,6 +14,7 @@ from typing import Any
 from localcloud.vertex.pipelines.values import as_text
 
 _PLACEHOLDER = re.compile(r"\{\{\$((?:\.[^{}]*?)?)\}\}")
+_WHOLE_ESCAPED = re.compile(r"\.json_escape\[(\d+)\]")
 _STEP = re.compile(r"\.(?P<name>\w+)|\[\s*(?:'(?P<single>[^']*)'|\"(?P<double>[^\"]*)\"|(?P<index>\d+))\s*\]")
 
 
@@ -33,6 +34,7 @@ class Resolver:
         self._input = executor_input
         self._names = names
         self._whole: str | None = None
+        self._inner = False
 
     def text(self, text: str) -> str:
         """A text with all its placeholders replaced; what only looks like one stays.
@@ -98,6 +100,9 @@ class Resolver:
             if self._whole is None:
                 self._whole = json.dumps(self._input)
             return self._whole
+        escaped = _WHOLE_ESCAPED.fullmatch(path)
+        if escaped is not None:
+            return _escaped(self._value(""), int(escaped.group(1)))
         name = path[1:]
         if name in self._names:
             return self._names[name]
@@ -106,17 +111,40 @@ class Resolver:
         steps = _steps(path)
         if steps is None or len(steps) < 3 or steps[0] not in ("inputs", "outputs"):
             return f"{{{{${path}}}}}"  # not ours: a template in the user's own code, say
+        if steps[:2] == ["inputs", "artifacts"] and steps[3:4] == ["metadata"] and not self._has_metadata(*steps[2:]):
+            return f"{{{{${path}}}}}"  # as on Vertex AI: components look whether it is still there
         try:
             return self._at(*steps)
         except (KeyError, IndexError, TypeError):
             raise UnknownPlaceholder(f"the placeholder {{{{${path}}}}} names nothing that this task has") from None
 
+    def _nested(self, value: str) -> str:
+        """A parameter whose value has placeholders itself, as a prebuilt component's defaults do; once, no deeper."""
+        if "{{$" not in value or self._inner:
+            return value
+        self._inner = True
+        try:
+            return _PLACEHOLDER.sub(lambda found: self._known(found.group()), value)
+        finally:
+            self._inner = False
+
+    def _known(self, placeholder: str) -> str:
+        try:
+            return self.text(placeholder)
+        except UnknownPlaceholder:
+            return placeholder  # part of the user's own data
+
+    def _has_metadata(self, name: str, _: str, key: str = "", *rest: str) -> bool:
+        """Whether an input artifact has what a placeholder wants of its metadata; true for one that was not given."""
+        found = self._input["inputs"].get("artifacts", {}).get(name, {}).get("artifacts")
+        return not found or not key or key in found[0].get("metadata", {})
+
     def _at(self, side: str, kind: str, name: str, *rest: str) -> str:
         if (side, kind) == ("inputs", "parameters"):
-            value = self._input["inputs"].get("parameterValues", {}).get(name)
+            value = as_text(self._input["inputs"].get("parameterValues", {}).get(name))
             if rest[:1] == ("json_escape",):
-                return _escaped(as_text(value), int(rest[1]))
-            return as_text(value)
+                return _escaped(value, int(rest[1]))
+            return self._nested(value)
         if (side, kind) == ("outputs", "parameters"):
             return str(self._input["outputs"]["parameters"][name]["outputFile"])
         if kind != "artifacts":
@@ -135,6 +163,22 @@ class Resolver:
             metadata = artifact.get("metadata", {})
             return as_text(metadata[rest[1]] if len(rest) > 1 else metadata)
         return as_text(artifact[rest[0]])
+
+
+def with_names(value: Any, names: Mapping[str, str]) -> Any:
+    """A value of a parameter with the placeholders without a path replaced; all others stay.
+
+    Args:
+        value: As JSON has it.
+        names: What they stand for.
+    """
+    if isinstance(value, str):
+        return _PLACEHOLDER.sub(lambda found: names.get(found.group(1)[1:], found.group()), value)
+    if isinstance(value, list):
+        return [with_names(item, names) for item in value]
+    if isinstance(value, dict):
+        return {key: with_names(item, names) for key, item in value.items()}
+    return value
 
 
 def mounted(uri: str) -> str:

@@ -24,6 +24,7 @@ from localcloud.vertex.pipelines.graph import Dag, Loop, Outcome, State, Task, T
 from localcloud.vertex.pipelines.importer import run_importer, run_resolver
 from localcloud.vertex.pipelines.inputs import dag_outputs, iteration_inputs, loop_items, loop_outputs, task_inputs
 from localcloud.vertex.pipelines.leaf import Leaf, RunContext
+from localcloud.vertex.pipelines.placeholders import with_names
 from localcloud.vertex.pipelines.pool import TaskPool
 from localcloud.vertex.pipelines.spec import Spec
 from localcloud.vertex.schedules.timetable import schedule_time
@@ -103,6 +104,7 @@ class PipelineRun:
         try:
             self._context.lineage.open()
             self._context.records.create(root)
+            root.inputs.parameters = with_names(root.inputs.parameters, self._names(root))
             self._begin(root, "system.Run")
             self._open_dag(root)
             while not root.state.over and not self._abandoned:
