@@ -14,6 +14,7 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
+from localcloud.service import patience
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
@@ -25,7 +26,7 @@ from localcloud.vertex.common import (
     v1,
 )
 from localcloud.vertex.job_run import JobFailure, finish
-from localcloud.vertex.jobs import OVER
+from localcloud.vertex.jobs import JOB_PATIENCE, OVER
 from localcloud.vertex.jobs import JobService as CustomJobs
 from localcloud.vertex.tuning.run import TuningRun, end_trials, reports_folder
 from localcloud.vertex.vizier.studies import Search, read_search
@@ -99,7 +100,11 @@ class JobService:
 
     def get_hyperparameter_tuning_job(self, request: Any) -> Any:
         """The job and its trials as they are now."""
-        return self._vertex.store.get(self._vertex.name(request.name), v1.HyperparameterTuningJob)
+        name = self._vertex.name(request.name)
+        run = self._runs.get(name)
+        if run is not None and (seconds := patience(JOB_PATIENCE)):
+            run.join(seconds)
+        return self._vertex.store.get(name, v1.HyperparameterTuningJob)
 
     def list_hyperparameter_tuning_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""

@@ -3,6 +3,7 @@
 No postponed annotations here: KFP reads the types of components.
 """
 
+from google.cloud.aiplatform import hyperparameter_tuning
 from google_cloud_pipeline_components.preview.model_evaluation import ModelImportEvaluationOp
 from google_cloud_pipeline_components.types.artifact_types import UnmanagedContainerModel
 from google_cloud_pipeline_components.v1.batch_predict_job import ModelBatchPredictOp
@@ -17,6 +18,11 @@ from google_cloud_pipeline_components.v1.endpoint import (
     EndpointDeleteOp,
     ModelDeployOp,
     ModelUndeployOp,
+)
+from google_cloud_pipeline_components.v1.hyperparameter_tuning_job import (
+    HyperparameterTuningJobRunOp,
+    serialize_metrics,
+    serialize_parameters,
 )
 from google_cloud_pipeline_components.v1.model import ModelGetOp, ModelUploadOp
 from google_cloud_pipeline_components.v1.vertex_notification_email import VertexNotificationEmailOp
@@ -45,6 +51,10 @@ def train(text: str, folder: dsl.OutputPath(str), metrics: Output[Metrics]):
         json.dump({"slicedMetrics": [whole, part]}, file)
 
 
+# what cloudml-hypertune writes
+REPORT = """echo '{"timestamp": 1, "trial": "1", "loss": "0.5", "global_step": "1"}' >> $CLOUD_ML_HP_METRIC_FILE"""
+
+
 @light
 def id_of(model: Input[Artifact]) -> str:
     return model.metadata["resourceName"].rsplit("/", 1)[1]
@@ -57,6 +67,15 @@ CONTAINER = {
     "predictRoute": "/predict",
     "healthRoute": "/health",
 }
+
+
+def pool(*command: str) -> dict:
+    """A worker pool of one replica."""
+    return {
+        "machine_spec": {"machine_type": "n1-standard-4"},
+        "replica_count": 1,
+        "container_spec": {"image_uri": IMAGE, "command": list(command)},
+    }
 
 
 @dsl.pipeline(name="prebuilt")
@@ -96,20 +115,21 @@ def prebuilt(instances: str, predictions: str, dataset: str, project: str = "{{$
         model=uploaded.outputs["model"], endpoint=endpoint.outputs["endpoint"], traffic_split={}
     ).after(deployed, predicted, evaluated)
     EndpointDeleteOp(endpoint=endpoint.outputs["endpoint"]).after(undeployed)
+    rate = hyperparameter_tuning.DoubleParameterSpec(min=0.1, max=1.0, scale="linear")
+    HyperparameterTuningJobRunOp(
+        display_name="tuned",
+        base_output_directory=predictions,
+        worker_pool_specs=[pool("sh", "-c", REPORT)],
+        study_spec_metrics=serialize_metrics({"loss": "minimize"}),
+        study_spec_parameters=serialize_parameters({"rate": rate}),
+        max_trial_count=2,
+        parallel_trial_count=2,
+    )
 
 
 @dsl.pipeline(name="cancelled")
 def sleeping():
-    CustomTrainingJobOp(
-        display_name="sleeping",
-        worker_pool_specs=[
-            {
-                "machine_spec": {"machine_type": "n1-standard-4"},
-                "replica_count": 1,
-                "container_spec": {"image_uri": IMAGE, "command": ["sleep", "600"]},
-            }
-        ],
-    )
+    CustomTrainingJobOp(display_name="sleeping", worker_pool_specs=[pool("sleep", "600")])
 
 
 @dsl.pipeline(name="refused")

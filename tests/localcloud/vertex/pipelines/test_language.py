@@ -16,7 +16,7 @@ from localcloud.vertex.kfp_startup import read_startup
 from localcloud.vertex.pipelines.expressions import ExpressionError, evaluate, holds, select
 from localcloud.vertex.pipelines.graph import TaskFailure
 from localcloud.vertex.pipelines.machines import machine_type
-from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder
+from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder, with_names
 from localcloud.vertex.pipelines.values import WrongType, as_text, check, convert, parse
 
 json_values = st.recursive(
@@ -118,6 +118,7 @@ RESOLVER = Resolver(INPUT, {"pipeline_job_name": "job-1"})
         ("{{$.inputs.artifacts['data'].path}}", "/gcs/b/o"),
         ("{{$.inputs.artifacts['data'].uri}}", "gs://b/o"),
         ("{{$.inputs.artifacts['data'].metadata['k']}}", "v"),
+        ("{{$.inputs.artifacts['data'].metadata['z']}}", "{{$.inputs.artifacts['data'].metadata['z']}}"),
         ("{{$.inputs.artifacts['absent'].uri}}", ""),
         ("{{$.outputs.artifacts['model'].path}}", "/gcs/b/m"),
         ("{{$.outputs.parameters['out'].output_file}}", "/gcs/b/out"),
@@ -129,6 +130,21 @@ RESOLVER = Resolver(INPUT, {"pipeline_job_name": "job-1"})
 def test_placeholders(text: str, found: str) -> None:
     assert RESOLVER.text(text) == found
     assert json.loads(RESOLVER.text("{{$}}")) == INPUT
+
+
+def test_placeholders_inside_of_parameters() -> None:
+    """Prebuilt components have them in defaults, and hand their executor input on inside of JSON."""
+    pools = [{"args": ["--executor_input", "{{$.json_escape[1]}}"], "image": "{{$.inputs.parameters['image']}}"}]
+    given = {"pools": pools, "image": "python:3.11", "said": "{{$.outputs.parameters['absent'].output_file}} {{$.nothing}}"}
+    given |= {"looped": "{{$.inputs.parameters['looped']}}"}
+    resolver = Resolver({"inputs": {"parameterValues": given}, "outputs": {}}, {"pipeline_job_name": "job-1"})
+    (pool,) = json.loads(resolver.text("{{$.inputs.parameters['pools']}}"))
+    assert pool["image"] == "python:3.11"
+    assert json.loads(pool["args"][1])["inputs"]["parameterValues"] == given
+    assert resolver.text("{{$.inputs.parameters['said']}}") == given["said"]
+    assert resolver.text("{{$.inputs.parameters['looped']}}") == given["looped"]
+    value = {"a": ["{{$.pipeline_job_name}}", "{{$.inputs.parameters['x']}}", 1]}
+    assert with_names(value, {"pipeline_job_name": "j"}) == {"a": ["j", "{{$.inputs.parameters['x']}}", 1]}
 
 
 @pytest.mark.parametrize("text", ["{{$.outputs.artifacts['data'].uri}}", "{{$.outputs.parameters['x'].output_file}}"])

@@ -81,6 +81,9 @@ def test_from_a_training_function_to_a_batch_prediction(run: Run, project: str) 
     assert (table.schema_title, table.metadata["projectId"]) == ("google.BQTable", project)
     (row,) = bigquery.Client(project=project, location=REGION).list_rows(f"{project}.flights.answers")
     assert row["answer"] == 42
+    ((kind, uri),) = resources(job, "hyperparameter-tuning-job")
+    trials = aiplatform.HyperparameterTuningJob.get(uri.removeprefix(HOST)).trials
+    assert [trial.final_measurement.metrics[0].value for trial in trials] == [0.5, 0.5]
     assert artifact(job, "endpoint-create", "endpoint").schema_title == "google.VertexEndpoint"
     assert aiplatform.Endpoint.list() == []
 
