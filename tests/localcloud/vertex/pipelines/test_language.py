@@ -135,8 +135,9 @@ def test_placeholders(text: str, found: str) -> None:
 def test_placeholders_inside_of_parameters() -> None:
     """Prebuilt components have them in defaults, and hand their executor input on inside of JSON."""
     pools = [{"args": ["--executor_input", "{{$.json_escape[1]}}"], "image": "{{$.inputs.parameters['image']}}"}]
-    given = {"pools": pools, "image": "python:3.11", "said": "{{$.outputs.parameters['absent'].output_file}} {{$.nothing}}"}
-    given |= {"looped": "{{$.inputs.parameters['looped']}}"}
+    said = "{{$.outputs.parameters['absent'].output_file}} {{$.nothing}}"
+    looped = "{{$.inputs.parameters['looped']}}"
+    given = {"pools": pools, "image": "python:3.11", "said": said, "looped": looped}
     resolver = Resolver({"inputs": {"parameterValues": given}, "outputs": {}}, {"pipeline_job_name": "job-1"})
     (pool,) = json.loads(resolver.text("{{$.inputs.parameters['pools']}}"))
     assert pool["image"] == "python:3.11"
