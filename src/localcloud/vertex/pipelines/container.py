@@ -17,17 +17,10 @@ from localcloud.vertex.pipelines.leaf import Leaf, artifact_json, schema_of
 from localcloud.vertex.pipelines.machines import accelerator, machine_type
 from localcloud.vertex.pipelines.outputs import read_outputs
 from localcloud.vertex.pipelines.placeholders import Resolver, UnknownPlaceholder, mounted
+from localcloud.vertex.pipelines.prebuilt import creation_failure, custom_job_task, write_resources
 from localcloud.vertex.pipelines.values import from_struct, legacy_map
 
 _SUCCEEDED = "JOB_STATE_SUCCEEDED"
-_LAUNCHERS = "google_cloud_pipeline_components.container.v1"
-_REFUSED = {
-    f"{_LAUNCHERS}.vertex_notification_email.executor": "the local cloud sends no e-mail, so nobody was told. "
-    "On Google Cloud, Vertex AI Pipelines sends it",
-    f"{_LAUNCHERS}.dataflow.dataflow_launcher": "the local cloud has no Dataflow service. "
-    "Run the Beam pipeline with the DirectRunner in a component of your own",
-}
-"""The prebuilt components whose containers cannot say themselves why they fail here."""
 
 
 def run_container(leaf: Leaf) -> Outcome:
@@ -65,15 +58,25 @@ def run_container(leaf: Leaf) -> Outcome:
 def _run_job(leaf: Leaf, executor_input: dict[str, Any]) -> tuple[State, TaskFailure | None]:
     """Run the custom job; gives how it ended."""
     run, task = leaf.run, leaf.task
+    resolver = Resolver(executor_input, leaf.names)
+    is_container = leaf.executor.WhichOneof("spec") == "container"
     try:
-        job = _custom_job(leaf, Resolver(executor_input, leaf.names))
+        prebuilt = custom_job_task(leaf, resolver) if is_container else None
+        job = _custom_job(leaf, resolver) if prebuilt is None else prebuilt.job
     except UnknownPlaceholder as error:
         raise TaskFailure(Code.INVALID_ARGUMENT, f"Task `{task.unique_name}`: {error}.") from None
     _make_folders(leaf, executor_input)
     if leaf.cancelled.is_set():
         return State.CANCELLED, None
-    running = run.jobs.submit(leaf.names["location"], job)
-    run.records.job_started(task, running.name, custom_job=leaf.executor.WhichOneof("spec") == "custom_job")
+    if prebuilt is None:
+        running = run.jobs.submit(leaf.names["location"], job)
+    else:
+        try:
+            running = run.jobs.submit(run.vertex.parent(prebuilt.parent), job)
+        except CloudError as error:
+            raise creation_failure(leaf, error.code, error.message) from None
+        write_resources(leaf, prebuilt.resources, running.name)
+    run.records.job_started(task, running.name, custom_job=prebuilt is not None or not is_container)
     ended = run.jobs.wait(running.name, leaf.cancelled)
     state = v1.JobState.Name(ended.state)
     if state == _SUCCEEDED:
@@ -97,9 +100,6 @@ def _custom_job(leaf: Leaf, resolver: Resolver) -> Any:
         job.display_name = job.display_name or task.display_name
         return job
     container = leaf.executor.container
-    for word in container.command:
-        if word in _REFUSED:
-            raise TaskFailure(Code.UNIMPLEMENTED, f"Task `{task.unique_name}`: {_REFUSED[word]}.")
     machine: dict[str, Any] = {"machine_type": machine_type(container.resources, resolver, task.unique_name)}
     kind, count = accelerator(container.resources, resolver)
     if kind:

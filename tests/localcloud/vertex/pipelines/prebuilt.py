@@ -54,6 +54,8 @@ def train(text: str, folder: dsl.OutputPath(str), metrics: Output[Metrics]):
 # what cloudml-hypertune writes
 REPORT = """echo '{"timestamp": 1, "trial": "1", "loss": "0.5", "global_step": "1"}' >> $CLOUD_ML_HP_METRIC_FILE"""
 
+RATE = hyperparameter_tuning.DoubleParameterSpec(min=0.1, max=1.0, scale="linear")
+
 
 @light
 def id_of(model: Input[Artifact]) -> str:
@@ -115,13 +117,12 @@ def prebuilt(instances: str, predictions: str, dataset: str, project: str = "{{$
         model=uploaded.outputs["model"], endpoint=endpoint.outputs["endpoint"], traffic_split={}
     ).after(deployed, predicted, evaluated)
     EndpointDeleteOp(endpoint=endpoint.outputs["endpoint"]).after(undeployed)
-    rate = hyperparameter_tuning.DoubleParameterSpec(min=0.1, max=1.0, scale="linear")
     HyperparameterTuningJobRunOp(
         display_name="tuned",
         base_output_directory=predictions,
         worker_pool_specs=[pool("sh", "-c", REPORT)],
         study_spec_metrics=serialize_metrics({"loss": "minimize"}),
-        study_spec_parameters=serialize_parameters({"rate": rate}),
+        study_spec_parameters=serialize_parameters({"rate": RATE}),
         max_trial_count=2,
         parallel_trial_count=2,
     )
@@ -129,7 +130,21 @@ def prebuilt(instances: str, predictions: str, dataset: str, project: str = "{{$
 
 @dsl.pipeline(name="cancelled")
 def sleeping():
-    CustomTrainingJobOp(display_name="sleeping", worker_pool_specs=[pool("sleep", "600")])
+    machine = {"machineType": "n1-standard-4", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": "1"}
+    container = {"imageUri": IMAGE, "command": ["sleep", "600"]}
+    CustomTrainingJobOp(
+        display_name="sleeping",
+        worker_pool_specs=[{"machineSpec": machine, "replicaCount": "1", "containerSpec": container}],
+    )
+    HyperparameterTuningJobRunOp(
+        display_name="sleeping",
+        base_output_directory="",
+        worker_pool_specs=[pool("sh", "-c", "sleep 600")],
+        study_spec_metrics=serialize_metrics({"loss": "minimize"}),
+        study_spec_parameters=serialize_parameters({"rate": RATE}),
+        max_trial_count=1,
+        parallel_trial_count=1,
+    )
 
 
 @dsl.pipeline(name="refused")
@@ -141,3 +156,4 @@ def refused(file: str, folder: str, resources: str):
         BigqueryCreateModelJobOp(
             query="CREATE MODEL flights.late OPTIONS (model_type='linear_reg') AS SELECT 1 AS label"
         )
+        CustomTrainingJobOp(display_name="pools", worker_pool_specs=[{"containerSpecs": {"imageUri": IMAGE}}])

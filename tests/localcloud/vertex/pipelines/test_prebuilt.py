@@ -98,15 +98,20 @@ def test_what_ends_early_and_what_cannot_be_done(run: Run, project: str) -> None
         "resources": json.dumps({"resources": [dataflow]}),
     }
     cancelled, failing = run.submit(p.sleeping), run.submit(p.refused, parameters)
-    while not (started := [found for found in aiplatform.CustomJob.list() if found.display_name == "sleeping"]):
+    kinds = (aiplatform.CustomJob, aiplatform.HyperparameterTuningJob)
+    while not all(started := [[job for job in kind.list() if job.display_name == "sleeping"] for kind in kinds]):
         time.sleep(0.2)
-    while started[0].state.name != "JOB_STATE_RUNNING":
+    while any(job.state.name != "JOB_STATE_RUNNING" for (job,) in started):
         time.sleep(0.2)
     cancelled.cancel()
     cancelled.wait()
-    assert states(cancelled)["custom-training-job"] == "CANCELLED"
-    while started[0].state.name != "JOB_STATE_CANCELLED":
+    assert set(states(cancelled).values()) == {"CANCELLED"}
+    while any(job.state.name != "JOB_STATE_CANCELLED" for (job,) in started):
         time.sleep(0.2)
+    ((custom_job,), _) = started
+    detail = task(cancelled, "custom-training-job").executor_detail.custom_job_detail
+    assert detail.job == custom_job.resource_name
+    assert custom_job.gca_resource.job_spec.worker_pool_specs[0].machine_spec.accelerator_count == 1
 
     with pytest.raises(RuntimeError, match="failed tasks"):
         failing.wait()
@@ -114,4 +119,6 @@ def test_what_ends_early_and_what_cannot_be_done(run: Run, project: str) -> None
     assert "the local cloud has no Dataflow service" in errors["dataflow-python"]
     assert "the local cloud sends no e-mail" in errors["vertex-pipelines-notification-email"]
     assert "dataflow.googleapis.com" in errors["wait-gcp-resources"]
+    assert 'has no field named "containerSpecs"' in errors["custom-training-job"]
+    assert "Failed to create custom job for the task" in errors["custom-training-job"]
     assert "CREATE MODEL" in errors["bigquery-create-model-job"]

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import yaml
@@ -258,3 +259,17 @@ def test_a_killed_server_leaves_no_run_running(own_cloud: LocalCloud, tmp_path) 
     assert first.startswith("PIPELINE_STATE_FAILED The local cloud was restarted while the pipeline was running.")
     assert tasks[0].split()[1] == "FAILED"
     assert sorted(line.split()[:2] for line in tasks[1:]) == [["say", "NOT_TRIGGERED"], ["sleep", "FAILED"]]
+
+
+def test_runs_submitted_in_a_loop_have_names_of_their_own(sdk: str, tmp_path: Path) -> None:
+    path = tmp_path / "pipeline.yaml"
+    path.write_text(yaml.safe_dump(compiled(doubling)))
+    names = set()
+    for number in range(3):
+        job = aiplatform.PipelineJob(
+            "loop", str(path), pipeline_root=f"gs://{sdk}/root", parameter_values={"number": number}
+        )
+        job.submit()
+        names.add(job.name)
+        job.cancel()
+    assert len(names) == 3
