@@ -1,0 +1,240 @@
+"""The sections of mlops.yaml and the kinds of values in them; what only one section can tell is checked here."""
+
+from __future__ import annotations
+
+import re
+from fractions import Fraction
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    model_validator,
+)
+
+from accelerator.windows import TimeRange
+
+_TABLE = re.compile(r"([a-z][a-z0-9:.-]*\.)?[A-Za-z0-9_]+\.[\w $-]+")
+_CRON_FIELD = re.compile(r"[\w*/,\-#?]+")
+
+
+def _table(name: str) -> str:
+    if not _TABLE.fullmatch(name):
+        raise ValueError(f"'{name}' is no BigQuery table: write dataset.table or project.dataset.table")
+    return name
+
+
+def _cron(text: str) -> str:
+    fields = re.sub(r"^(CRON_)?TZ=\S+\s+", "", text).split()
+    if len(fields) != 5 or not all(_CRON_FIELD.fullmatch(field) for field in fields):
+        raise ValueError(f"'{text}' is no cron schedule: write minute hour day month weekday, such as '0 5 * * *'")
+    return text
+
+
+def _replicas(value: Any) -> Any:
+    return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+def _ordered(replicas: tuple[int, int]) -> tuple[int, int]:
+    if replicas[0] > replicas[1]:
+        raise ValueError(f"at least {replicas[0]} replicas but at most {replicas[1]}: write [least, most]")
+    return replicas
+
+
+def _share(value: Any) -> TimeRange | float:
+    """A fraction of the rows, or a window: four digits are a year."""
+    text = str(value).strip()
+    try:
+        number = float("" if re.fullmatch(r"\d{4}", text) else text)
+    except ValueError:
+        return TimeRange.parse(text)
+    if not 0 < number <= 1:
+        raise ValueError(f"{text} is no fraction of the rows: write more than 0 and at most 1, such as 0.8")
+    return number
+
+
+def matching(pattern: str, what: str) -> AfterValidator:
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(f"'{text}' is no {what}")
+        return text
+
+    return AfterValidator(check)
+
+
+Table = Annotated[str, AfterValidator(_table)]
+Cron = Annotated[str, AfterValidator(_cron)]
+Name = Annotated[str, Field(min_length=1)]
+Share = Annotated[
+    InstanceOf[TimeRange] | float,
+    BeforeValidator(_share),
+    PlainSerializer(lambda share: share if isinstance(share, float) else str(share)),
+]
+Replicas = Annotated[
+    tuple[Annotated[int, Field(ge=0)], Annotated[int, Field(ge=1)]],
+    BeforeValidator(_replicas),
+    AfterValidator(_ordered),
+]
+Scalar = bool | int | float | str
+
+
+class Section(BaseModel):
+    """A part of mlops.yaml: a key that is not declared is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Split(Section):
+    """Which rows train, validate and test: windows over `data.time`, in UTC, or fractions of all rows."""
+
+    train: Share
+    validation: Share | None = None
+    test: Share | None = None
+
+    @model_validator(mode="after")
+    def _disjoint(self) -> Split:
+        windows, fractions = list(self.windows().items()), self._fractions()
+        if windows and fractions:
+            (window_name, window), (name, fraction) = windows[0], next(iter(fractions.items()))
+            raise ValueError(
+                f"{window_name} is a window ({window}) and {name} a fraction ({fraction}): "
+                "write all as windows or all as fractions"
+            )
+        if sum(map(_exact, fractions.values())) > 1:
+            listed = " + ".join(f"{name} {fraction}" for name, fraction in fractions.items())
+            raise ValueError(f"the fractions {listed} are more than 1: rows would be in two")
+        for index, (name, window) in enumerate(windows):
+            for other, other_window in windows[index + 1 :]:
+                if window.overlaps(other_window):
+                    raise ValueError(f"{name} ({window}) and {other} ({other_window}) overlap: rows would be in both")
+        return self
+
+    def windows(self) -> dict[str, TimeRange]:
+        """The windows that are given, by the name of their split; none where it is by fractions."""
+        return {name: share for name, share in self._named().items() if isinstance(share, TimeRange)}
+
+    def parts(self) -> dict[str, tuple[float, float]]:
+        """By split, where its part of [0, 1) starts (included) and ends; none where it is by windows."""
+        found: dict[str, tuple[float, float]] = {}
+        start = Fraction(0)
+        for name, fraction in self._fractions().items():
+            end = start + _exact(fraction)
+            found[name] = (float(start), float(end))
+            start = end
+        return found
+
+    def _fractions(self) -> dict[str, float]:
+        return {name: share for name, share in self._named().items() if isinstance(share, float)}
+
+    def _named(self) -> dict[str, TimeRange | float | None]:
+        return {"train": self.train, "validation": self.validation, "test": self.test}
+
+
+def _exact(fraction: float) -> Fraction:
+    """The decimal as it is written: 0.7, 0.2 and 0.1 are 1 together, which their floats are not."""
+    return Fraction(str(fraction))
+
+
+class Data(Section):
+    """Where the rows come from and what their columns are.
+
+    `table` is in BigQuery; `files` are gs:// uris or paths (Parquet, CSV, JSON lines; wildcards allowed).
+    Features are all columns but the label, the time, the key and those under `ignore`, unless `features` lists them.
+    """
+
+    table: Table | None = None
+    files: tuple[Name, ...] = ()
+    label: Name
+    time: Name | None = None
+    key: Name | None = None
+    """Rows with the same value here stay together where fractions split them; else only equal rows do."""
+    features: tuple[Name, ...] = ()
+    ignore: tuple[Name, ...] = ()
+    split: Split | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        if self.table is not None and self.files:
+            raise ValueError("both 'table' and 'files' are given: keep one")
+        windows = self.split is not None and bool(self.split.windows())
+        if windows and self.time is None:
+            raise ValueError("'split' has windows but 'time' names no column to cut by")
+        if windows and self.key is not None:
+            raise ValueError("'key' is for fractions, but 'split' has windows: keep one of them")
+        if self.key == self.label:
+            raise ValueError(f"'key' is the label '{self.label}': rows that train and validate would share none")
+        if self.label in self.features:
+            raise ValueError(f"the label '{self.label}' is among the features: a model would see the answer")
+        return self
+
+
+class Model(Section):
+    """The model's name in the registry and the team's code."""
+
+    name: Annotated[str, matching(r"[a-z][a-z0-9_-]{0,62}", "model name: use a-z, 0-9, - and _, a letter first")]
+    code: Name = "model.py"
+    requirements: Name = "requirements.txt"
+    description: str = ""
+
+
+class Training(Section):
+    """The training job, where the defaults do not do."""
+
+    machine: Name = "n1-standard-4"
+    seed: int = 0
+    hyperparameters: dict[str, Scalar] = {}
+    """Values used when no flag gives them, such as the best of an earlier tuning."""
+
+
+class Tuning(Section):
+    """Hyperparameter tuning over the `search_space` of the training code."""
+
+    metric: Name
+    goal: Literal["maximize", "minimize"] = "maximize"
+    trials: int = Field(default=20, ge=1)
+    parallel: int = Field(default=1, ge=1)
+    algorithm: Literal["bayesian", "grid", "random"] = "bayesian"
+
+
+class Validation(Section):
+    """The gate a new model passes before it is deployed."""
+
+    thresholds: dict[str, float] = {}
+    slices: tuple[Name, ...] = ()
+    beat: Name | None = None
+    """Alias of the model version that must not be better on the same rows."""
+
+
+class Deployment(Section):
+    """The endpoint: machine, least and most replicas, percent of traffic a new version gets first."""
+
+    machine: Name = "n1-standard-2"
+    replicas: Replicas = (1, 1)
+    canary: int = Field(default=100, ge=1, le=100)
+
+
+class BatchPrediction(Section):
+    """Predictions of a whole table, on a schedule where one is given."""
+
+    schedule: Cron | None = None
+    source: Table | None = Field(default=None, alias="from")
+    to: Table
+    machine: Name = "n1-standard-4"
+
+
+class Monitoring(Section):
+    """What is watched once the model serves, and who is told."""
+
+    sample: float = Field(default=0.2, gt=0, le=1)
+    drift: float = Field(default=0.1, gt=0)
+    skew: float = Field(default=0.1, gt=0)
+    schedule: Cron = "0 * * * *"
+    alert: tuple[
+        Annotated[str, matching(r"(email|pubsub|webhook):\S+", "alert: write email:…, pubsub:…, webhook:…")],
+        ...,
+    ] = ()
