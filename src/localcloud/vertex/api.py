@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from localcloud.service import Api, Cloud
 from localcloud.vertex.batch.service import JobService as BatchPredictionJobs
 from localcloud.vertex.common import Vertex
+from localcloud.vertex.datasets.service import DatasetService
 from localcloud.vertex.endpoints import EndpointService
 from localcloud.vertex.evaluations import ModelService as ModelEvaluations
 from localcloud.vertex.jobs import JobService
@@ -23,6 +24,7 @@ from localcloud.vertex.schedules.service import ScheduleService
 from localcloud.vertex.tensorboard import data as tensorboard_data
 from localcloud.vertex.tensorboard import service as tensorboard
 from localcloud.vertex.tensorboard.points import Points
+from localcloud.vertex.training_pipelines.service import PipelineService as TrainingPipelines
 from localcloud.vertex.tuning.service import JobService as TuningJobs
 from localcloud.vertex.vizier import studies, suggestions, trials
 
@@ -33,6 +35,7 @@ def api(cloud: Cloud) -> Api:
     fleet = Fleet(vertex)
     jobs, models = JobService(vertex), ModelService(vertex)
     batch, tuning = BatchPredictionJobs(vertex), TuningJobs(vertex, jobs)
+    trainings = TrainingPipelines(vertex, jobs, models)
     pipelines, schedules = PipelineService(vertex, jobs), ScheduleService(vertex)
     edges = Edges(cloud.root / "vertex" / "metadata.db")
     vizier = tuple(part.VizierService(vertex) for part in (studies, trials, suggestions))
@@ -40,8 +43,8 @@ def api(cloud: Cloud) -> Api:
     points = Points(cloud.root / "vertex" / "tensorboard.db")
     tensorboards = tuple(part.TensorboardService(vertex, points) for part in (tensorboard, tensorboard_data))
 
-    starts = (jobs, batch, tuning, models, pipelines, fleet, schedules)
-    stops = (schedules, pipelines, tuning, jobs, batch, fleet)
+    starts = (jobs, batch, tuning, trainings, models, pipelines, fleet, schedules)
+    stops = (schedules, pipelines, trainings, tuning, jobs, batch, fleet)
     return Api(
         name="aiplatform",
         hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
@@ -51,6 +54,8 @@ def api(cloud: Cloud) -> Api:
             tuning,
             models,
             ModelEvaluations(vertex),
+            DatasetService(vertex),
+            trainings,
             pipelines,
             schedules,
             EndpointService(vertex, fleet),

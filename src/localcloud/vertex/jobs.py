@@ -12,7 +12,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
-from localcloud.service import patience
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
@@ -24,13 +23,12 @@ from localcloud.vertex.common import (
 )
 from localcloud.vertex.job_run import JobFailure, JobRun, TrialOf, finish
 from localcloud.vertex.kfp_startup import StartupImages
+from localcloud.vertex.running import Running
 from localcloud.vertex.worker_pools import check_job_spec
 
 OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
 _LOOK_SECONDS = 0.25
 """How often who waits for a job looks whether it is still wanted."""
-JOB_PATIENCE = 18.0
-"""Seconds that a read waits for a job's end, for clients that would look again only after that time."""
 _SETTABLE = ("display_name", "job_spec", "labels", "encryption_spec")
 
 
@@ -40,8 +38,7 @@ class JobService:
     def __init__(self, vertex: Vertex) -> None:
         self._vertex = vertex
         self._startup_images = StartupImages(vertex.cloud.runtime)
-        self._runs: dict[str, JobRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Running[JobRun]()
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
@@ -57,11 +54,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        runs = list(self._runs.values())
-        for run in runs:
-            run.shut_down()
-        for run in runs:
-            run.join(15)
+        self._runs.stop()
 
     def create_custom_job(self, request: Any) -> Any:
         """Store a job and start it; it is PENDING until all its replicas are up."""
@@ -85,15 +78,12 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        run = JobRun(self._vertex, self._startup_images, job, self._forget, trial)
-        with self._lock:
-            self._runs[name] = run
-        run.start()
+        self._runs.begin(JobRun(self._vertex, self._startup_images, job, self._runs.forget, trial))
         return job
 
     def wait(self, name: str, cancelled: threading.Event) -> Any:
         """Wait until a job is over; it is cancelled when `cancelled` is set meanwhile. Gives the job."""
-        run = self._runs.get(name)
+        run = self._runs.find(name)
         asked = False
         while run is not None and not run.join(_LOOK_SECONDS):
             if cancelled.is_set() and not asked:
@@ -104,9 +94,7 @@ class JobService:
     def get_custom_job(self, request: Any) -> Any:
         """The job as it is now."""
         name = self._vertex.name(request.name)
-        run = self._runs.get(name)
-        if run is not None and (seconds := patience(JOB_PATIENCE)):
-            run.join(seconds)
+        self._runs.await_end(name)
         return self._vertex.store.get(name, v1.CustomJob)
 
     def list_custom_jobs(self, request: Any) -> Any:
@@ -133,9 +121,7 @@ class JobService:
                 job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
 
         self._vertex.store.modify(name, v1.CustomJob, change)
-        run = self._runs.get(name)
-        if run is not None:
-            run.cancel()
+        self._runs.cancel(name)
         return Empty()
 
     def delete_custom_job(self, request: Any) -> Any:
@@ -147,7 +133,3 @@ class JobService:
             raise FailedPrecondition(f"CustomJob `{name}` is in state {state}: cancel it before deleting it.")
         self._vertex.store.delete(name, v1.CustomJob)
         return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)

@@ -6,6 +6,7 @@ Finding a version is localcloud.vertex.versions, copying files localcloud.vertex
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -57,6 +58,26 @@ class ModelService:
 
     def upload_model(self, request: Any) -> Any:
         """Register a model, or a further version of one; its artifact is copied and from then on frozen."""
+        name, work = self._upload(request)
+
+        def respond(handle: OperationHandle) -> Any:
+            stored = work()
+            return v1.UploadModelResponse(model=stored.name, model_version_id=stored.version_id)
+
+        return self._vertex.operations.start(name, respond, generic_metadata(v1.UploadModelOperationMetadata))
+
+    def upload_trained(self, request: Any, training_pipeline: str) -> Any:
+        """The same for the model of a training pipeline, at once; gives the version.
+
+        Args:
+            request: An UploadModelRequest.
+            training_pipeline: The resource name.
+        """
+        _, work = self._upload(request, training_pipeline)
+        return work()
+
+    def _upload(self, request: Any, training_pipeline: str = "") -> tuple[str, Callable[[], Any]]:
+        """Check an upload; gives the model's name and what does it."""
         given = request.model
         check_display_name(given.display_name, "model.display_name")
         check_labels(given.labels, "model.labels")
@@ -68,13 +89,9 @@ class ModelService:
         name, earlier = self._place(request)
         model = v1.Model()
         copy_fields(model, given, _GIVEN)
-        metadata = generic_metadata(v1.UploadModelOperationMetadata)
-
-        def work(handle: OperationHandle) -> Any:
-            stored = self._add_version(name, model, list(given.version_aliases), earlier, given.artifact_uri)
-            return v1.UploadModelResponse(model=stored.name, model_version_id=stored.version_id)
-
-        return self._vertex.operations.start(name, work, metadata)
+        model.training_pipeline = training_pipeline
+        aliases = list(given.version_aliases)
+        return name, lambda: self._add_version(name, model, aliases, earlier, given.artifact_uri)
 
     def copy_model(self, request: Any) -> Any:
         """Copy a model version, with its artifact, to a location or into another model."""
@@ -93,18 +110,26 @@ class ModelService:
 
         return self._vertex.operations.start(name, work, metadata)
 
-    def _place(self, request: Any) -> tuple[str, bool]:
-        """(The model's name, whether it is there already and gets a version more)."""
-        parent = self._vertex.parent(request.parent)
-        if request.parent_model:
-            name, _ = self.versions.split(request.parent_model)
+    def check_place(self, parent: str, parent_model: str, model_id: str) -> tuple[str, bool]:
+        """(The name of a model to be uploaded, whether it is there already and gets a version more).
+
+        Args:
+            parent: `projects/1/locations/r`.
+            parent_model: The model that gets a version; empty for a model of its own.
+            model_id: The id of a new model; empty for one of ours.
+
+        Raises:
+            CloudError: There is no such parent, or the model is there already.
+        """
+        if parent_model:
+            name, _ = self.versions.split(parent_model)
             if parent_of(name) != parent:
-                raise invalid("parent_model", f"`{request.parent_model}` is not in `{request.parent}`.")
+                raise invalid("parent_model", f"`{parent_model}` is not in `{parent}`.")
             if not self.versions.of(name):
                 raise NotFound(f"The Model `{name}` does not exist.")
             return name, True
-        model_id = request.model_id or self._vertex.store.new_id()
-        if request.model_id and not _MODEL_ID.fullmatch(model_id):
+        is_given, model_id = bool(model_id), model_id or self._vertex.store.new_id()
+        if is_given and not _MODEL_ID.fullmatch(model_id):
             raise invalid(
                 "model_id", "At most 63 characters of `[a-z0-9_-]`; the first may not be a digit or a hyphen."
             )
@@ -114,6 +139,9 @@ class ModelService:
                 f"The Model `{name}` already exists. To upload a version of it, name it as parent_model."
             )
         return name, False
+
+    def _place(self, request: Any) -> tuple[str, bool]:
+        return self.check_place(self._vertex.parent(request.parent), request.parent_model, request.model_id)
 
     def _add_version(self, name: str, model: Any, aliases: list[str], earlier: bool, source: str) -> Any:
         store, objects = self._vertex.store, self._vertex.cloud.objects

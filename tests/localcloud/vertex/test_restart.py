@@ -13,6 +13,7 @@ from tests.conftest import REGION, LocalCloud
 from tests.localcloud.vertex.conftest import SERVER
 
 PARENT = f"v1/projects/p/locations/{REGION}"
+CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
 POOL = {
     "machineSpec": {"machineType": "n1-standard-4"},
     "replicaCount": 1,
@@ -69,6 +70,17 @@ def test_a_killed_server_comes_back(own_cloud: LocalCloud) -> None:
     )
     while not rest("GET", f"v1/{tuning['name']}").get("trials"):
         time.sleep(0.05)
+    training = rest(
+        "POST",
+        f"{PARENT}/trainingPipelines",
+        {
+            "displayName": "p",
+            "trainingTaskDefinition": CUSTOM_TASK,
+            "trainingTaskInputs": {"workerPoolSpecs": [POOL]},
+        },
+    )
+    while "trainingTaskMetadata" not in rest("GET", f"v1/{training['name']}"):
+        time.sleep(0.05)
     container = {
         "imageUri": "python:3.11",
         "command": ["python3", "-c", SERVER],
@@ -104,6 +116,10 @@ def test_a_killed_server_comes_back(own_cloud: LocalCloud) -> None:
     [trial] = tuned["trials"]
     assert (trial["state"], "restarted" in trial["infeasibleReason"]) == ("INFEASIBLE", True)
     assert rest("GET", f"v1/{trial['customJob']}")["state"] == "JOB_STATE_FAILED"
+    trained = rest("GET", f"v1/{training['name']}")
+    assert trained["state"] == "PIPELINE_STATE_FAILED"
+    assert "restarted" in trained["error"]["message"]
+    assert rest("GET", f"v1/{trained['trainingTaskMetadata']['backingCustomJob']}")["state"] == "JOB_STATE_FAILED"
     give_up = time.monotonic() + 60
     while "predictions" not in (answer := rest("POST", f"v1/{endpoint['name']}:predict", ask)):
         assert answer["error"]["status"] == "UNAVAILABLE", answer

@@ -6,18 +6,17 @@ What a job must look like is localcloud.vertex.batch.checks', how it runs localc
 from __future__ import annotations
 
 import shutil
-import threading
 from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
-from localcloud.service import patience
 from localcloud.vertex.batch.checks import check
 from localcloud.vertex.batch.run import BatchRun, JobFailure, finish
 from localcloud.vertex.common import Vertex, copy_fields, generic_metadata, invalid, parent_of, v1
-from localcloud.vertex.jobs import JOB_PATIENCE, OVER
+from localcloud.vertex.jobs import OVER
+from localcloud.vertex.running import Running
 from localcloud.vertex.serving_container import check_servable
 from localcloud.vertex.versions import Versions
 
@@ -44,8 +43,7 @@ class JobService:
     def __init__(self, vertex: Vertex) -> None:
         self._vertex = vertex
         self._versions = Versions(vertex)
-        self._runs: dict[str, BatchRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Running[BatchRun]()
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
@@ -62,11 +60,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        runs = list(self._runs.values())
-        for run in runs:
-            run.shut_down()
-        for run in runs:
-            run.join(15)
+        self._runs.stop()
 
     def create_batch_prediction_job(self, request: Any) -> Any:
         """Store a job and start it; it is PENDING until its containers are healthy."""
@@ -80,18 +74,13 @@ class JobService:
         if given.model:
             job.model, job.model_version_id = model.name, model.version_id
         job = self._vertex.store.create(f"{parent}/batchPredictionJobs/{self._vertex.store.new_id()}", job)
-        run = BatchRun(self._vertex, job, model, self._forget)
-        with self._lock:
-            self._runs[job.name] = run
-        run.start()
+        self._runs.begin(BatchRun(self._vertex, job, model, self._runs.forget))
         return job
 
     def get_batch_prediction_job(self, request: Any) -> Any:
         """The job as it is now."""
         name = self._vertex.name(request.name)
-        run = self._runs.get(name)
-        if run is not None and (seconds := patience(JOB_PATIENCE)):
-            run.join(seconds)
+        self._runs.await_end(name)
         return self._vertex.store.get(name, v1.BatchPredictionJob)
 
     def list_batch_prediction_jobs(self, request: Any) -> Any:
@@ -118,9 +107,7 @@ class JobService:
                 job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
 
         self._vertex.store.modify(name, v1.BatchPredictionJob, change)
-        run = self._runs.get(name)
-        if run is not None:
-            run.cancel()
+        self._runs.cancel(name)
         return Empty()
 
     def delete_batch_prediction_job(self, request: Any) -> Any:
@@ -148,7 +135,3 @@ class JobService:
         if parent_of(model.name) != parent:
             raise invalid("batch_prediction_job.model", f"Model `{model.name}` is not in `{parent}`.")
         return model
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)

@@ -6,7 +6,6 @@ How a job runs is localcloud.vertex.tuning.run; what its study_spec means, local
 from __future__ import annotations
 
 import shutil
-import threading
 from functools import partial
 from typing import Any
 
@@ -14,7 +13,6 @@ from google.protobuf.empty_pb2 import Empty
 
 from localcloud.errors import Code, FailedPrecondition
 from localcloud.fields import select
-from localcloud.service import patience
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
@@ -26,8 +24,9 @@ from localcloud.vertex.common import (
     v1,
 )
 from localcloud.vertex.job_run import JobFailure, finish
-from localcloud.vertex.jobs import JOB_PATIENCE, OVER
+from localcloud.vertex.jobs import OVER
 from localcloud.vertex.jobs import JobService as CustomJobs
+from localcloud.vertex.running import Running
 from localcloud.vertex.tuning.run import TuningRun, end_trials, reports_folder
 from localcloud.vertex.vizier.studies import Search, read_search
 from localcloud.vertex.worker_pools import check_job_spec
@@ -56,8 +55,7 @@ class JobService:
     def __init__(self, vertex: Vertex, jobs: CustomJobs) -> None:
         self._vertex = vertex
         self._jobs = jobs
-        self._runs: dict[str, TuningRun] = {}
-        self._lock = threading.Lock()
+        self._runs = Running[TuningRun]()
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
@@ -77,11 +75,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        runs = list(self._runs.values())
-        for run in runs:
-            run.shut_down()
-        for run in runs:
-            run.join(15)
+        self._runs.stop()
 
     def create_hyperparameter_tuning_job(self, request: Any) -> Any:
         """Store a job and start it."""
@@ -92,18 +86,13 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/hyperparameterTuningJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        run = TuningRun(self._vertex, self._jobs, job, search, self._forget)
-        with self._lock:
-            self._runs[name] = run
-        run.start()
+        self._runs.begin(TuningRun(self._vertex, self._jobs, job, search, self._runs.forget))
         return job
 
     def get_hyperparameter_tuning_job(self, request: Any) -> Any:
         """The job and its trials as they are now."""
         name = self._vertex.name(request.name)
-        run = self._runs.get(name)
-        if run is not None and (seconds := patience(JOB_PATIENCE)):
-            run.join(seconds)
+        self._runs.await_end(name)
         return self._vertex.store.get(name, v1.HyperparameterTuningJob)
 
     def list_hyperparameter_tuning_jobs(self, request: Any) -> Any:
@@ -130,9 +119,7 @@ class JobService:
                 job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
 
         self._vertex.store.modify(name, v1.HyperparameterTuningJob, change)
-        run = self._runs.get(name)
-        if run is not None:
-            run.cancel()
+        self._runs.cancel(name)
         return Empty()
 
     def delete_hyperparameter_tuning_job(self, request: Any) -> Any:
@@ -146,10 +133,6 @@ class JobService:
             )
         self._vertex.store.delete(name, v1.HyperparameterTuningJob)
         return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
-
-    def _forget(self, name: str) -> None:
-        with self._lock:
-            self._runs.pop(name, None)
 
 
 def _check(job: Any) -> Search:
