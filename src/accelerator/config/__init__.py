@@ -18,6 +18,7 @@ from pydantic_core import ErrorDetails
 from accelerator.config.sections import (
     BatchPrediction,
     Data,
+    DataValidation,
     Deployment,
     Model,
     Monitoring,
@@ -47,6 +48,7 @@ class Config(Section):
     bucket: Annotated[str, matching(r"(gs://)?[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", "bucket name")] | None = None
     data: Data
     model: Model
+    data_validation: DataValidation | None = None
     training: Training = Training()
     tuning: Tuning | None = None
     validation: Validation = Validation()

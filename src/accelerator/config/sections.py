@@ -58,6 +58,11 @@ def _share(value: Any) -> TimeRange | float:
     return number
 
 
+def _distance(value: Any) -> Any:
+    """`skew: 0.1` is short for `skew: {threshold: 0.1}`."""
+    return {"threshold": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 def matching(pattern: str, what: str) -> AfterValidator:
     def check(text: str) -> str:
         if not re.fullmatch(pattern, text):
@@ -80,6 +85,9 @@ Replicas = Annotated[
     BeforeValidator(_replicas),
     AfterValidator(_ordered),
 ]
+Window = Annotated[InstanceOf[TimeRange], BeforeValidator(TimeRange.parse), PlainSerializer(str)]
+Distance = Annotated[float, Field(gt=0, le=1)]
+Severity = Literal["error", "warning", "ignore"]
 Scalar = bool | int | float | str
 
 
@@ -238,3 +246,43 @@ class Monitoring(Section):
         Annotated[str, matching(r"(email|pubsub|webhook):\S+", "alert: write email:…, pubsub:…, webhook:…")],
         ...,
     ] = ()
+
+
+class Comparison(Section):
+    """How far apart a feature's distributions in two data sets may be, from more than 0 to 1.
+
+    Text and truth values by the L-infinity distance, numbers by the Jensen-Shannon divergence.
+    """
+
+    threshold: Distance | None = None
+    """Of the features that neither `features` nor the schema gives one."""
+    features: dict[Name, Distance] = {}
+    severity: Severity = "warning"
+
+
+class Serving(Section):
+    """The rows that are to be predicted, which have no label yet."""
+
+    table: Table | None = None
+    """The table of the data where nothing is said."""
+    window: Window | None = None
+    """Over `data.time`; all rows of `table` where nothing is said."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Serving:
+        if self.table is None and self.window is None:
+            raise ValueError("neither 'table' nor 'window' is given: all rows, those of training too, would be served")
+        return self
+
+
+class DataValidation(Section):
+    """TensorFlow Data Validation of the rows that train, are evaluated and are served; off without this section."""
+
+    schema_file: Name = Field(default="schema.pbtxt", alias="schema")
+    serving: Serving | None = None
+    severity: dict[Name, Severity] = {}
+    """By feature or type of anomaly, where TFDV's own severity does not do; a feature's wins over a type's."""
+    skew: Annotated[Comparison | None, BeforeValidator(_distance)] = None
+    """Between training and serving data."""
+    drift: Annotated[Comparison | None, BeforeValidator(_distance)] = None
+    """Between training and evaluation data, and from the run before."""

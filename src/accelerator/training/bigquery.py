@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from accelerator.errors import DataError, suggestion
+from accelerator.training.columns import select
 from accelerator.windows import TimeRange
 
 if TYPE_CHECKING:
@@ -99,7 +100,7 @@ class TableSource:
                         if batch is None:
                             streams.remove(stream)
                         else:
-                            yield batch.select(list(columns))
+                            yield select(batch, columns)
             finally:
                 for stream in streams:
                     stream.stop()

@@ -5,7 +5,7 @@ Where the rows come from is not known here: that is accelerator.training.sources
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -124,7 +124,8 @@ def is_text(kind: pa.DataType) -> bool:
     """Whether a column holds strings, encoded as a dictionary or not."""
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+    # By name: the Arrow that TensorFlow Data Validation asks for knows no string_view.
+    return str(kind) in ("string", "large_string", "string_view")
 
 
 def feature(column: pa.ChunkedArray, *, categories: list[str] | None, nullable: bool, name: str) -> pd.Series[Any]:
@@ -179,6 +180,12 @@ def frame(table: pa.Table, columns: Columns, categories: Mapping[str, list[str]]
 
 def _plain_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
     return column if pa.types.is_string(column.type) else column.cast(pa.string())
+
+
+def select(batch: pa.RecordBatch, names: Sequence[str]) -> pa.RecordBatch:
+    """Some columns of a batch, in this order; Arrow's own `select` is not in the version that TFDV asks for."""
+    fields = [batch.schema.field(name) for name in names]
+    return pa.RecordBatch.from_arrays([batch.column(name) for name in names], schema=pa.schema(fields))
 
 
 def usable(kind: pa.DataType, *, is_label: bool = False) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from accelerator.training.columns import is_text
+from accelerator.training.columns import is_text, select
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -44,7 +44,7 @@ class FractionSource:
             drawn = draws(batch, self._by)
             chosen = batch.filter(pa.array((drawn >= start) & (drawn < end)))
             if chosen.num_rows:
-                yield chosen.select(list(columns))
+                yield select(chosen, columns)
 
 
 def draws(batch: pa.RecordBatch, by: Iterable[str]) -> NDArray[np.float64]:

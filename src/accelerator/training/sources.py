@@ -180,7 +180,7 @@ class FileSource:
                 filter=self._condition(dataset.schema),
                 batch_size=32_768,
                 batch_readahead=4,
-                fragment_readahead=1,
+                fragment_readahead=2,
             )
             for batch in scanner.to_batches():
                 if batch.num_rows:
