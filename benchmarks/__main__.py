@@ -13,9 +13,9 @@ from pathlib import Path
 
 from localcloud import control, environment
 
-ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines", "batch")
+ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines", "batch", "data_validation")
 ALONE = ("server", "prediction", "demo")
-ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "batch", "demo")
+ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "batch", "data_validation", "demo")
 
 
 def main(names: list[str]) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import json
 import os
 import subprocess
@@ -20,34 +18,20 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[3]
-LOCK = ROOT / "images" / "data-validation" / "requirements.txt"
 SWITCH = "MLOPS_TEST_TFDV"
 INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "TMPDIR")
-
-
-def environment_of(lock: Path) -> Path:
-    """Where the environment of a lock is kept between runs of the tests."""
-    return ROOT / ".environments" / f"data-validation-{hashlib.sha256(lock.read_bytes()).hexdigest()[:12]}"
 
 
 @pytest.fixture(scope="session")
 def tfdv_python() -> Path:
     """The interpreter of the image's environment: the one of an earlier run, or made by uv from the lock."""
-    made = environment_of(LOCK)
-    python, whole = made / "bin" / "python", made / ".whole"
-    if not whole.exists() and os.environ.get(SWITCH) != "1":
+    wanted = [] if os.environ.get(SWITCH) == "1" else ["--if-there"]
+    command = [sys.executable, str(ROOT / "scripts" / "environment.py"), "data-validation", *wanted]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode and wanted:
         pytest.skip(f"TensorFlow Data Validation is not installed (1.6 GB): {SWITCH}=1 installs it into .environments")
-    made.parent.mkdir(exist_ok=True)
-    with (made.parent / f"{made.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not whole.exists():
-            uv = [sys.executable, "-m", "uv"]
-            quiet = ["--quiet", "--no-python-downloads"]
-            subprocess.run([*uv, "venv", *quiet, "--allow-existing", "--python", "3.11", made], check=True)
-            install = [*uv, "pip", "install", *quiet, "--python", python, "--no-deps", "--require-hashes", "-r", LOCK]
-            subprocess.run(install, check=True)
-            whole.touch()
-    return python
+    assert done.returncode == 0, done.stderr
+    return Path(done.stdout.strip())
 
 
 @pytest.fixture(scope="session")
@@ -80,6 +64,10 @@ class Project:
     folder: Path
     launcher: subprocess.Popen[str]
     settings: dict[str, Any] = field(default_factory=dict)
+    variables: dict[str, str] = field(default_factory=dict)
+
+    def write(self) -> None:
+        (self.folder / "mlops.yaml").write_text(yaml.safe_dump(self.settings, sort_keys=False))
 
     @property
     def schema(self) -> Path:
@@ -90,15 +78,15 @@ class Project:
         kept = {name: values for name, values in {**flights(), **columns}.items() if values is not None}
         pa.parquet.write_table(pa.table(kept), self.folder / "rows.parquet")
 
-    def run(self, *arguments: str, **variables: str) -> Run:
+    def run(self, *arguments: str) -> Run:
         """Runs the container to its end, in the project's folder."""
-        (self.folder / "mlops.yaml").write_text(yaml.safe_dump(self.settings, sort_keys=False))
+        self.write()
         out, err = self.folder.parent / "stdout", self.folder.parent / "stderr"
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         request = {
             "argv": list(arguments),
             "cwd": str(self.folder),
-            "env": {**inherited, **variables},
+            "env": {**inherited, **self.variables},
             "out": str(out),
             "err": str(err),
         }

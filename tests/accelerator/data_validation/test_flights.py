@@ -1,0 +1,123 @@
+"""The flights of 2013 in BigQuery against the example's curated schema, by TFDV itself on the local cloud."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import uuid
+from pathlib import Path
+
+import pytest
+import yaml
+from google.cloud import bigquery, storage
+from tests.accelerator.data_validation.conftest import Project
+
+from accelerator import config as configuration
+from accelerator.steps import data
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "flights"
+SECTION = {
+    "serving": {"window": "2013-09.."},
+    "severity": {"wind_speed": "warning"},
+    "skew": 0.2,
+    "drift": {"threshold": 0.3},
+}
+
+
+@pytest.fixture(scope="module")
+def flights(cloud, launcher, tmp_path_factory) -> Project:
+    """The example with data validation switched on, its table in BigQuery and its bucket there."""
+    name = f"test-{uuid.uuid4().hex[:12]}"
+    folder = tmp_path_factory.mktemp("flights") / "project"
+    folder.mkdir()
+    shutil.copy(EXAMPLE / "schema.pbtxt", folder)
+    settings = {**yaml.safe_load((EXAMPLE / "mlops.yaml").read_text()), "project": name, "data_validation": SECTION}
+    made = Project(folder, launcher, settings, cloud.environment(name))
+    made.write()
+    config = configuration.load(folder, environment={})
+    tables = ("flights", "weather", "planes")
+    data.load(config, {f"flights.{table}": EXAMPLE / "data" / f"{table}.parquet" for table in tables})
+    assert data.run_sql(config, EXAMPLE / "features.sql") == 327_346
+    storage.Client(project=name).create_bucket(config.bucket_name)
+    return made
+
+
+def spoiled(project: Project, replaced: str) -> str:
+    """A table like the example's with a column replaced by SQL."""
+    table = f"flights.spoiled_{uuid.uuid4().hex[:8]}"
+    client = bigquery.Client(project=project.settings["project"])
+    client.query_and_wait(f"CREATE TABLE {table} AS SELECT * REPLACE ({replaced}) FROM flights.departures")
+    return table
+
+
+def test_the_example_fits_but_for_one_wind(flights):
+    folder = f"gs://{flights.settings['project']}-mlops/statistics/1"
+    run = flights.run("--statistics_dir", folder, "--report", f"{folder}/report.html")
+    assert run.code == 0, run.err
+    assert "warning: wind_speed (train): Unexpectedly high value: 1048.36>231" in run.out
+    assert "drift from train to validation: wind_speed 0.64 > 0.3, temp 0.63" in run.out
+    bucket = storage.Client().bucket(f"{flights.settings['project']}-mlops")
+    summary = json.loads(bucket.blob("statistics/1/validation.json").download_as_bytes())
+    assert (summary["valid"], summary["curated_schema"]) == (True, True)
+    assert summary["rows"] == {"train": 160_590, "validation": 28_280, "test": 28_810, "serving": 109_666}
+    assert {warning.partition(" ")[0] for warning in summary["warnings"] if "drift" not in warning} == {"wind_speed"}
+    report = bucket.blob("statistics/1/report.html").download_as_text()
+    assert "1048.36&gt;231" in report
+    # the training rows of the run before are these: nothing has drifted from them
+    again = flights.run("--previous_statistics", folder)
+    assert again.code == 0
+    assert "earlier train" not in again.out
+
+
+@pytest.mark.parametrize(
+    ("replaced", "words"),
+    [
+        (
+            "IF(scheduled_departure >= '2013-07-30' AND carrier = 'UA', 'ZZ', carrier) AS carrier",
+            [
+                "validation",
+                "test",
+                "serving",
+                "carrier (validation): Examples contain values missing from the schema: ZZ",
+            ],
+        ),
+        (
+            "IF(scheduled_departure >= '2013-08-01', humid / 100 + 100, humid) AS humid",
+            ["humid (test): Unexpectedly high value", "humid (serving): "],
+        ),
+        ("CAST(distance AS STRING) AS distance", ["distance (train): ", "got STRING"]),
+    ],
+    ids=["carrier", "unit", "type"],
+)
+def test_what_is_wrong_stops_the_run(flights, replaced, words):
+    table = spoiled(flights, replaced)
+    run = flights.run("--set", f"data.table={table}")
+    assert run.code == 1
+    assert run.err.startswith("The data do not fit their schema: ")
+    for word in [*words, table]:
+        assert word in run.err
+
+
+def test_the_curated_schema_is_of_the_columns_that_are_inferred(flights):
+    run = flights.run("infer", "--output", "inferred.pbtxt")
+    assert run.code == 0, run.err
+    names = [
+        [line for line in (flights.folder / file).read_text().splitlines() if line.startswith('  name: "')]
+        for file in ("inferred.pbtxt", "schema.pbtxt")
+    ]
+    assert sorted(set(names[0])) == sorted(set(names[1]) | {'  name: "dest"'})
+
+
+def test_a_table_of_requests_is_the_serving_data(flights):
+    client = bigquery.Client(project=flights.settings["project"])
+    client.query_and_wait(
+        "CREATE OR REPLACE TABLE flights.requests AS SELECT * EXCEPT (late, seats) FROM flights.departures "
+        "WHERE scheduled_departure >= '2013-12-01'"
+    )
+    run = flights.run("--set", "data_validation.serving={table: flights.requests}")
+    assert run.code == 1
+    assert "seats (serving): Column is completely missing" in run.err
+    assert "late (serving)" not in run.err
+    run = flights.run("--set", "data_validation.serving={table: flights.request}")
+    assert run.code == 1
+    assert "Did you mean 'requests'?" in run.err
