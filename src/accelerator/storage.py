@@ -6,6 +6,7 @@ What the files mean is known by those who write them; large tables are read by a
 from __future__ import annotations
 
 import fnmatch
+import mimetypes
 import re
 import shutil
 from collections.abc import Iterator, Sequence
@@ -111,7 +112,8 @@ class CloudFolder:
 
     def write(self, name: str, content: bytes) -> None:
         with cloud_errors(self.uri):
-            self._blob(name).upload_from_string(content, content_type="application/octet-stream")
+            kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+            self._blob(name).upload_from_string(content, content_type=kind)
 
     def upload(self, name: str, path: Path) -> None:
         with cloud_errors(self.uri):

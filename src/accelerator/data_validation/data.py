@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from accelerator.training.bigquery import TableSource
 from accelerator.training.columns import Columns, is_text
 from accelerator.training.sources import FileSource, Source
 
+_JSON = re.compile(r"\.(jsonl?|ndjson)(\.gz)?$")
 _ROWS = 131_072
 _BYTES = 64 << 20
 """What TFDV gets at a time: each call costs some milliseconds a column, and all of it is in memory."""
@@ -68,8 +70,8 @@ def rows(config: Config, environment: Mapping[str, str], scratch: Path) -> list[
         ConfigError: Nothing names the data, or they are in a form that cannot be read here.
         DataError: A table or column is not there, or of a type that no model takes.
     """
-    splits = sources.splits(config, environment, scratch)
     _refuse_json(config, environment)
+    splits = sources.splits(config, environment, scratch)
     train = splits["train"]
     columns = Columns.of(train.schema(), config, train.place)
     found = [Rows(name, source, _types(source, columns.names)) for name, source in splits.items()]
@@ -105,7 +107,7 @@ def _serving(config: Config, scratch: Path) -> Source | None:
 def _refuse_json(config: Config, environment: Mapping[str, str]) -> None:
     managed = "AIP_TRAINING_DATA_URI" in environment
     files = () if managed or config.data.table is not None else config.data.files
-    if (managed and environment.get("AIP_DATA_FORMAT") == "jsonl") or any("json" in name[-9:] for name in files):
+    if (managed and environment.get("AIP_DATA_FORMAT") == "jsonl") or any(map(_JSON.search, files)):
         raise DataError(
             "Data validation reads no JSON lines: the Arrow that TFDV 1.16.1 needs has no such reader",
             place=config.place("data.files"),

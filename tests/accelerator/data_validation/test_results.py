@@ -48,6 +48,16 @@ def test_the_section_has_defaults_and_short_forms(written):
     assert str(window) == "2013-09-01T00:00:00Z.."
 
 
+def test_the_example_of_the_manual_is_right(tmp_path):
+    manual = (Path(__file__).parents[3] / "docs" / "data-validation.md").read_text()
+    section = manual.partition("```yaml\n")[2].partition("```")[0]
+    head = YAML.partition("data_validation")[0].format()
+    (tmp_path / "mlops.yaml").write_text(head + section)
+    read = load(tmp_path, environment={}).data_validation
+    assert (read.serving.table, read.skew.threshold) == ("flights.departures", 0.2)
+    assert read.drift.features == {"temp": 0.7}
+
+
 def test_without_the_section_there_is_none(written):
     assert load_without(written).data_validation is None
 

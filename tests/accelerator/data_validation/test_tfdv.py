@@ -8,7 +8,10 @@ import json
 import numpy as np
 import pyarrow as pa
 import pytest
+from pyarrow import csv
 from tests.accelerator.data_validation.conftest import flights
+
+from accelerator.training.fractions import draws
 
 
 @pytest.fixture
@@ -167,6 +170,43 @@ def test_decimals_dates_and_dictionaries(project):
     text = (project.folder / "out" / "schema.pbtxt").read_text()
     assert "type: FLOAT" in text.partition('name: "fare"')[2][:200]
     assert 'domain: "carrier"' in text
+
+
+def test_splits_by_fractions_are_those_of_training(project):
+    project.settings["data"] |= {"split": {"train": 0.7, "validation": 0.3}, "ignore": ["time"]}
+    project.settings["data_validation"] = {}
+    run = project.run("--statistics_dir", "out")
+    assert run.code == 0, run.err
+    rows = json.loads((project.folder / "out" / "validation.json").read_text())["rows"]
+    batch = pa.RecordBatch.from_pydict({name: pa.array(values) for name, values in flights().items() if name != "time"})
+    train = int((draws(batch, batch.schema.names) < 0.7).sum())
+    assert rows == {"train": train, "validation": 900 - train}
+
+
+def test_csv(project):
+    csv.write_csv(pa.table(flights()), project.folder / "rows.csv")
+    project.settings["data"]["files"] = ["rows.csv"]
+    run = project.run()
+    assert run.code == 0, run.err
+    assert "train: 304 rows, 6 columns from rows.csv" in run.out
+
+
+def test_json_lines_are_refused(project):
+    (project.folder / "rows.jsonl").write_text('{"carrier": "UA", "late": true}\n')
+    project.settings["data"] = {"files": ["rows.jsonl"], "label": "late"}
+    run = project.run()
+    assert run.code == 1
+    assert run.err.startswith("Data validation reads no JSON lines")
+
+
+def test_nan_is_a_value_that_a_schema_can_refuse(curated):
+    text = curated.schema.read_text()
+    curated.schema.write_text(text.replace('name: "gust"', 'name: "gust"\n  float_domain { disallow_nan: true }'))
+    assert curated.run().code == 0
+    curated.rows(**spoiled("gust", float("nan")))
+    run = curated.run()
+    assert run.code == 1
+    assert "gust (serving): Float feature has NaN values" in run.err
 
 
 @pytest.mark.parametrize(
