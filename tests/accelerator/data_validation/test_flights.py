@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import tarfile
 import uuid
 from pathlib import Path
 
 import pytest
 import yaml
-from google.cloud import bigquery, storage
+from google.cloud import aiplatform, bigquery, storage
+from google.cloud.devtools import cloudbuild_v1
 from tests.accelerator.data_validation.conftest import Project
 
 from accelerator import config as configuration
-from accelerator.steps import data
+from accelerator.steps import build, data
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "flights"
+ROOT = Path(__file__).parents[3]
+EXAMPLE = ROOT / "examples" / "flights"
 SECTION = {
     "serving": {"window": "2013-09.."},
     "severity": {"wind_speed": "warning"},
@@ -122,3 +126,45 @@ def test_a_table_of_requests_is_the_serving_data(flights):
     run = flights.run("--set", "data_validation.serving={table: flights.request}")
     assert run.code == 1
     assert "Did you mean 'requests'?" in run.err
+
+
+@pytest.fixture(scope="module")
+def image(flights) -> str:
+    """The container, with the project's files on top, by Cloud Build."""
+    config = configuration.load(flights.folder, environment={})
+    base, team = (build.image(config, name, "test") for name in ("data-validation", "flights-data-validation"))
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w:gz") as archive:
+        for name in ("images", "src/accelerator"):
+            archive.add(ROOT / name, name)
+        archive.add(flights.folder, "project")
+    bucket = storage.Client(project=config.project).bucket(config.bucket_name)
+    bucket.blob("source.tgz").upload_from_string(content.getvalue())
+    docker = "gcr.io/cloud-builders/docker"
+    files = ["-f", "images/team/files.Dockerfile", "--build-arg", f"BASE={base}"]
+    request = cloudbuild_v1.Build(
+        source={"storage_source": {"bucket": bucket.name, "object_": "source.tgz"}},
+        steps=[
+            {"name": docker, "args": ["build", "-f", "images/data-validation/Dockerfile", "-t", base, "."]},
+            {"name": docker, "args": ["build", *files, "-t", team, "project"]},
+        ],
+        images=[team],
+    )
+    operation = cloudbuild_v1.CloudBuildClient().create_build(project_id=config.project, build=request)
+    assert operation.result(timeout=250).status.name == "SUCCESS"
+    return team
+
+
+def test_the_container_in_a_custom_job(flights, image):
+    project = flights.settings["project"]
+    folder = f"gs://{project}-mlops/statistics/job"
+    table = spoiled(flights, "IF(scheduled_departure >= '2013-07-30' AND carrier = 'UA', 'ZZ', carrier) AS carrier")
+    arguments = ["--set", f"data.table={table}", "--statistics_dir", folder, "--report", f"{folder}/report.html"]
+    aiplatform.init(project=project, location="us-central1", staging_bucket=f"gs://{project}-mlops")
+    container = {"image_uri": image, "args": arguments}
+    pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, "container_spec": container}
+    job = aiplatform.CustomJob(display_name="data validation", worker_pool_specs=[pool])
+    with pytest.raises(RuntimeError, match="missing from the schema: ZZ"):
+        job.run()
+    written = {blob.name.partition("job/")[2] for blob in storage.Client().list_blobs(f"{project}-mlops")}
+    assert {"report.html", "validation.json", "Split-train/FeatureStats.pb"} <= written
