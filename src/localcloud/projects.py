@@ -57,6 +57,11 @@ class Projects:
             self._ids[project] = known.value
         return self._ids[project]
 
+    def all(self) -> list[tuple[str, str]]:
+        """(number, id) of every project that a request has ever named by its id, in order of the ids."""
+        known = self._store.all("", StringValue, collection=_PREFIX.rstrip("/"))
+        return sorted(((number_of(one.value), one.value) for one in known), key=lambda pair: pair[1])
+
     def canonical(self, name: str) -> str:
         """A resource name with the project number in it, whichever way it was named.
 

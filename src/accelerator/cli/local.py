@@ -53,6 +53,12 @@ def start(port: int = 0, runtime: str = "process") -> Any:
         ) from None
 
 
+def url() -> str:
+    """Where the running local cloud answers."""
+    running, _ = start()
+    return str(running.url).rstrip("/")
+
+
 def down() -> None:
     """Stops the local cloud."""
     from localcloud import control

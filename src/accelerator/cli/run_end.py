@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
+from accelerator.cli import targets
 from accelerator.cli.output import console
 from accelerator.cli.run_tree import Node, time_of, whole
 from accelerator.cli.run_view import duration
@@ -81,19 +82,14 @@ def print_summary(said: Mapping[str, Any]) -> None:
 
 def print_where(said: Mapping[str, Any]) -> None:
     """Where there is more to see."""
-    if said["console"]:
-        _row("page", said["console"])
+    _row("page", said["console"])
     _row("logs", said["logs"])
 
 
 def page(vertex: Vertex, name: str) -> str:
-    """The page of a run in Google's console; empty on the local cloud, whose console has none."""
-    if vertex.target == "local":
-        return ""
-    return (
-        f"https://console.cloud.google.com/vertex-ai/locations/{vertex.location}/pipelines/runs/"
-        f"{name.rpartition('/')[2]}?project={vertex.project}"
-    )
+    """The page of a run in the console: Google's, or the local cloud's, which has the same addresses."""
+    path = f"vertex-ai/locations/{vertex.location}/pipelines/runs/{name.rpartition('/')[2]}"
+    return f"{targets.console(vertex.target)}/{path}?project={vertex.project}"
 
 
 def hint(vertex: Vertex, command: str, name: str) -> str:

@@ -17,3 +17,12 @@ def use(target: str, project: str = "") -> None:
         from accelerator.cli import local
 
         os.environ.update(local.variables(project))
+
+
+def console(target: str) -> str:
+    """Where the console of a target is."""
+    if target == "local":
+        from accelerator.cli import local
+
+        return local.url()
+    return "https://console.cloud.google.com"

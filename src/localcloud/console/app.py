@@ -1,37 +1,55 @@
-"""The console as an ASGI application: for now one page of status, and the same as JSON for scripts.
+"""The console as an ASGI application: pages for a person to look at, and the status as JSON for scripts.
 
-It shows what the local cloud is made of; the services' own pages come with them.
+Endpoints are plain functions, so that they run in threads: the APIs are called from there. Nothing here changes
+anything. What HTML artifacts hold has an origin of its own, without a network (`_SANDBOX`).
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import time
-from collections.abc import Sequence
-from html import escape
+from collections.abc import Callable, Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
 
 import psutil
+from google.protobuf import json_format
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
-from starlette.routing import Route
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
+from localcloud.console import lineage, lists, runs, urls
+from localcloud.console.artifacts import HTML_LIMIT
+from localcloud.console.reader import Reader
+from localcloud.console.render import HERE, Pages
+from localcloud.console.values import seconds_of
+from localcloud.errors import CloudError, InvalidArgument, NotFound
 from localcloud.gateway.rpc import Registry
 from localcloud.service import Api, Cloud
 
-_STYLE = (
-    "body{font:16px/1.5 system-ui;margin:3rem auto;max-width:46rem;padding:0 1rem;color:#202124}"
-    "table{border-collapse:collapse;width:100%}td,th{text-align:left;padding:.3rem .8rem .3rem 0;"
-    "border-bottom:1px solid #dadce0}code{background:#f1f3f4;padding:.1rem .3rem;border-radius:3px}"
-    "@media(prefers-color-scheme:dark){body{background:#202124;color:#e8eaed}code{background:#3c4043}}"
-)
+_log = logging.getLogger(__name__)
+_SANDBOX = {
+    "content-security-policy": "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; "
+    "style-src 'unsafe-inline'; img-src data: blob:; font-src data:; media-src data:; frame-ancestors 'self'",
+    "x-frame-options": "SAMEORIGIN",
+    "cache-control": "no-store",
+}
+"""Scripts of a HTML artifact run in an origin of their own: they see neither the console nor anything on a network."""
+_RECENT = 10
+_OVER = ("succeeded", "failed", "cancelled", "expired", "partially succeeded")
 
 
 def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
     """The console of a running server."""
     began = time.time()
+    reader = Reader(cloud)
+    pages = Pages(reader)
 
-    def status() -> dict[str, object]:
+    def status() -> dict[str, Any]:
         return {
             "port": cloud.port,
             "pid": os.getpid(),
@@ -41,16 +59,111 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
             "apis": [_api(api, registry) for api in apis if api.hosts],
         }
 
-    async def page(request: Request) -> Response:
-        return HTMLResponse(_page(status()))
-
-    async def as_json(request: Request) -> Response:
+    def as_json(request: Request) -> Response:
         return JSONResponse(status())
 
-    async def coverage(request: Request) -> Response:
+    def coverage(request: Request) -> Response:
         return JSONResponse({api.name: _coverage(api, registry) for api in apis if api.services})
 
-    return Starlette(routes=[Route("/", page), Route("/status", as_json), Route("/coverage", coverage)])
+    def home(request: Request) -> dict[str, Any]:
+        found, _ = reader.runs(urls.EVERYWHERE, urls.EVERYWHERE, size=_RECENT)
+        recent = [runs.described(reader, job) for job in found]
+        return {"status": status(), "projects": reader.projects(), "runs": recent}
+
+    def list_runs(request: Request) -> dict[str, Any]:
+        query = request.query_params
+        state = query.get("state", "")
+        if state not in runs.STATES:
+            raise InvalidArgument(f"There is no state {state}.")
+        project, location = query.get("project") or urls.EVERYWHERE, query.get("location") or urls.EVERYWHERE
+        return runs.list_page(reader, project, location, state, query.get("token", ""))
+
+    def run(request: Request) -> dict[str, Any]:
+        path = request.path_params
+        task = request.query_params.get("task", "")
+        return runs.run_page(reader, _project(request), path["location"], path["id"], task)
+
+    def job(request: Request) -> dict[str, Any]:
+        path = request.path_params
+        found = reader.job(_project(request), path["location"], path["id"])
+        word = reader.word("JobState", found.state)
+        end = seconds_of(found.end_time) if found.HasField("end_time") else time.time()
+        project = reader.project_of(found.name)
+        return {
+            "project": project,
+            "location": path["location"],
+            "job": found,
+            "word": word,
+            "seconds": max(0.0, end - seconds_of(found.start_time)) if found.HasField("start_time") else None,
+            "spec": json_format.MessageToJson(found.job_spec, ensure_ascii=False),
+            "lines": reader.log(project, [found.name]),
+            "refresh": word not in _OVER,
+        }
+
+    def listed(request: Request) -> dict[str, Any]:
+        kind = request.path_params["kind"]
+        if kind not in lists.KINDS:
+            raise NotFound(f"There is no page {request.url.path}.")
+        query = request.query_params
+        return lists.page(reader, kind, query.get("project") or urls.EVERYWHERE, query.get("token", ""))
+
+    def node(request: Request) -> dict[str, Any]:
+        return lineage.node_page(reader, *urls.node_name(_project(request), **request.path_params))
+
+    def content(request: Request) -> Response:
+        kind, name = urls.node_name(_project(request), **request.path_params, collection="artifacts")
+        artifact = reader.node(kind, name)
+        if artifact.schema_title.rpartition(".")[2] != "HTML":
+            raise NotFound(f"The artifact {name} is no HTML.")
+        found, _ = reader.content(artifact.uri, HTML_LIMIT)
+        return HTMLResponse(found, headers=_SANDBOX)
+
+    def page(template: str, build: Callable[[Request], Mapping[str, Any]]) -> Callable[[Request], Response]:
+        def answer(request: Request) -> Response:
+            return HTMLResponse(pages(template, build(request)), headers={"cache-control": "no-store"})
+
+        return answer
+
+    def problem(request: Request, code: int, message: str) -> Response:
+        title = HTTPStatus(code).phrase if code != 499 else "Cancelled"
+        return HTMLResponse(pages("message.html", {"title": title, "message": message}), status_code=code)
+
+    def of_an_api(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CloudError)
+        return problem(request, error.code.http, error.message)
+
+    def of_http(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        message = f"There is no page {request.url.path}." if error.status_code == 404 else error.detail
+        return problem(request, error.status_code, message)
+
+    def of_ours(request: Request, error: Exception) -> Response:
+        return problem(request, 500, f"The console is at fault. What happened is in {cloud.root / 'server.log'}.")
+
+    where = "/vertex-ai/locations/{location}"
+    nodes = where + "/metadata-stores/{store}"
+    return Starlette(
+        routes=[
+            Route("/", page("home.html", home)),
+            Route("/status", as_json),
+            Route("/coverage", coverage),
+            Route("/vertex-ai/pipelines/runs", page("runs.html", list_runs)),
+            Route(where + "/pipelines/runs/{id}", page("run.html", run)),
+            Route(where + "/training/{id}", page("job.html", job)),
+            Route(nodes + "/artifacts/{id}/content", content),
+            Route(nodes + "/{collection}/{id}", page("lineage.html", node)),
+            Route("/vertex-ai/{kind}", page("list.html", listed)),
+            Mount("/console", StaticFiles(directory=HERE / "static")),
+        ],
+        exception_handlers={CloudError: of_an_api, HTTPException: of_http, Exception: of_ours},
+    )
+
+
+def _project(request: Request) -> str:
+    project = request.query_params.get("project", "")
+    if not project or project == urls.EVERYWHERE:
+        raise InvalidArgument("Which project? The address must have ?project=PROJECT.")
+    return project
 
 
 def _api(api: Api, registry: Registry) -> dict[str, object]:
@@ -71,22 +184,3 @@ def _coverage(api: Api, registry: Registry) -> dict[str, dict[str, bool]]:
             service = f"{rpc.method.package}.{rpc.method.service}"
             found.setdefault(service, {})[rpc.method.name] = rpc.implementation is not None
     return found
-
-
-def _page(status: dict[str, object]) -> str:
-    apis = status["apis"]
-    assert isinstance(apis, list)
-    rows = "".join(
-        f"<tr><td>{escape(api['name'])}</td><td><code>{escape(api['host'])}</code></td>"
-        f"<td>{'{implemented} of {methods} RPCs'.format(**api) if api['methods'] else 'HTTP'}</td></tr>"
-        for api in apis
-    )
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
-        f"<title>Local cloud</title><style>{_STYLE}</style><h1>Local cloud</h1>"
-        f"<p>Google's APIs on <code>127.0.0.1:{status['port']}</code>, process {status['pid']}, "
-        f"up {status['uptime_seconds']:.0f} s, {int(str(status['memory_bytes'])) / 2**20:.0f} MB; "
-        f"its state is in <code>{escape(str(status['state']))}</code>.</p>"
-        f"<table><tr><th>API<th>host<th>served{rows}</table>"
-        "<p>Run any program of Google's against it: <code>mlops exec -- python your_script.py</code></p></html>"
-    )

@@ -25,7 +25,8 @@ _CONSOLE_HEADERS = (
     (b"x-frame-options", b"DENY"),
     (
         b"content-security-policy",
-        b"default-src 'self'; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
+        b"default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; object-src 'none'; "
+        b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
     ),
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
@@ -119,12 +120,15 @@ def _comes_from_a_page(headers: Headers, host: str) -> bool:
 
 
 def _hardened(app: ASGIApp) -> ASGIApp:
-    """Adds the headers that keep the console from being framed or fed with scripts."""
+    """Adds the headers that keep the console from being framed or fed with scripts, where it does not set its own."""
 
     async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
         async def with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), *_CONSOLE_HEADERS]}
+                headers = list(message.get("headers", ()))
+                given = {name for name, _ in headers}
+                headers += [(name, value) for name, value in _CONSOLE_HEADERS if name not in given]
+                message = {**message, "headers": headers}
             await send(message)
 
         await app(scope, receive, with_headers)

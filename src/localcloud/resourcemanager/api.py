@@ -15,9 +15,16 @@ from starlette.routing import Route
 from localcloud import projects
 from localcloud.catalog import Package
 from localcloud.errors import InvalidArgument
+from localcloud.filters import Vocabulary, compile_filter
+from localcloud.pages import clamp_page_size, decode_token, encode_token
 from localcloud.service import Api, Cloud
 
 v3 = Package("google.cloud.resourcemanager.v3")
+
+_VOCABULARY = Vocabulary(
+    fields={"id": lambda project: project.project_id, "projectId": lambda project: project.project_id}
+)
+"""What queries of SearchProjects call the project id."""
 
 
 def api(cloud: Cloud) -> Api:
@@ -52,9 +59,24 @@ class Projects:
         if kind != "projects" or not project or "/" in project:
             raise InvalidArgument(f"Invalid project name {request.name!r}: write `projects/PROJECT_ID`.")
         number = self._names.number(project)
-        return v3.Project(
-            name=f"projects/{number}",
-            project_id=self._names.id(number),
-            display_name=self._names.id(number),
-            state=v3.Project.State.Value("ACTIVE"),
-        )
+        return _project(number, self._names.id(number))
+
+    def search_projects(self, request: Any) -> Any:
+        """The projects that requests have named, in order of their ids; queries are as those of Google's lists."""
+        matches = compile_filter(request.query, v3.Project.DESCRIPTOR, _VOCABULARY)
+        size = clamp_page_size(request.page_size, 100, 500)
+        arguments = [request.query]
+        after = decode_token(request.page_token, arguments, 2)[0] if request.page_token else ""
+        found = [_project(number, id) for number, id in self._names.all() if id > after]
+        found = [project for project in found if matches(project)]
+        token = encode_token(arguments, [found[size - 1].project_id, 0]) if len(found) > size else ""
+        return v3.SearchProjectsResponse(projects=found[:size], next_page_token=token)
+
+
+def _project(number: str, id: str) -> Any:
+    return v3.Project(
+        name=f"projects/{number}",
+        project_id=id,
+        display_name=id,
+        state=v3.Project.State.Value("ACTIVE"),
+    )

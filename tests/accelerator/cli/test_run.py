@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +65,13 @@ def test_a_run_is_watched_and_told_of(mlops: Mlops, source: Path) -> None:
     assert said["state"] == "PIPELINE_STATE_SUCCEEDED"
     assert (said["pipeline"], said["outputs"]) == ("judged-sum", {"Output": "fine"})
     assert said["metrics"] == {"judge": {"size": 3}}
+    with urllib.request.urlopen(said["console"], timeout=10) as page:
+        assert said["name"].rpartition("/")[2] in page.read().decode()
     assert list(said["tasks"].values()).count("SUCCEEDED") == len(said["tasks"]) == 7
     said_again = mlops("run", f"{source}:judged", "-p", "number=2").stdout
     assert "add  cached" in said_again
     assert "succeeded after" in said_again
+    assert "/vertex-ai/locations/us-central1/pipelines/runs/judged-sum-" in said_again
     assert "Output: fine" in said_again
     lines = mlops("logs", said["name"]).stdout
     assert "add adding 2 and 1" in lines

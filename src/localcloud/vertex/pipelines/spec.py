@@ -1,39 +1,18 @@
 """A compiled pipeline as a typed message: parsed from what was submitted, and looked up by name.
 
-The message classes are KFP's own (https://github.com/kubeflow/pipelines/blob/master/api/v2alpha1/pipeline_spec.proto);
-whether the parts fit together is localcloud.vertex.pipelines.checks' business.
+The message classes are KFP's own (localcloud.pipeline_spec); whether the parts fit together is
+localcloud.vertex.pipelines.checks' business.
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from functools import cache
-from types import ModuleType
 from typing import Any
 
 from google.protobuf import json_format
 from google.protobuf.message import Message
 
+from localcloud.pipeline_spec import messages
 from localcloud.vertex.common import invalid
-
-_MODULE = "localcloud.vertex.pipelines._pipeline_spec_pb2"
-
-
-@cache
-def messages() -> ModuleType:
-    """KFP's message classes, without the rest of the kfp package, which takes seconds to import."""
-    package = importlib.util.find_spec("kfp")
-    if package is None or not package.submodule_search_locations:
-        raise ImportError("The package kfp, whose pipeline_spec messages Vertex Pipelines reads, is not installed.")
-    path = f"{package.submodule_search_locations[0]}/pipeline_spec/pipeline_spec_pb2.py"
-    found = importlib.util.spec_from_file_location(_MODULE, path)
-    assert found is not None
-    assert found.loader is not None
-    module = importlib.util.module_from_spec(found)
-    sys.modules[_MODULE] = module
-    found.loader.exec_module(module)
-    return module
 
 
 class Spec:
