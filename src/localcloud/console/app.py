@@ -65,6 +65,17 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
     def coverage(request: Request) -> Response:
         return JSONResponse({api.name: _coverage(api, registry) for api in apis if api.services})
 
+    def any_project(request: Request) -> str:
+        project = request.query_params.get("project") or urls.EVERYWHERE
+        reader.check_project(project)
+        return project
+
+    def one_project(request: Request) -> str:
+        project = any_project(request)
+        if project == urls.EVERYWHERE:
+            raise InvalidArgument("Which project? The address must have ?project=PROJECT.")
+        return project
+
     def home(request: Request) -> dict[str, Any]:
         found, _ = reader.runs(urls.EVERYWHERE, urls.EVERYWHERE, size=_RECENT)
         recent = [runs.described(reader, job) for job in found]
@@ -75,17 +86,17 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
         state = query.get("state", "")
         if state not in runs.STATES:
             raise InvalidArgument(f"There is no state {state}.")
-        project, location = query.get("project") or urls.EVERYWHERE, query.get("location") or urls.EVERYWHERE
-        return runs.list_page(reader, project, location, state, query.get("token", ""))
+        location = query.get("location") or urls.EVERYWHERE
+        return runs.list_page(reader, any_project(request), location, state, query.get("token", ""))
 
     def run(request: Request) -> dict[str, Any]:
         path = request.path_params
         task = request.query_params.get("task", "")
-        return runs.run_page(reader, _project(request), path["location"], path["id"], task)
+        return runs.run_page(reader, one_project(request), path["location"], path["id"], task)
 
     def job(request: Request) -> dict[str, Any]:
         path = request.path_params
-        found = reader.job(_project(request), path["location"], path["id"])
+        found = reader.job(one_project(request), path["location"], path["id"])
         word = reader.word("JobState", found.state)
         end = seconds_of(found.end_time) if found.HasField("end_time") else time.time()
         project = reader.project_of(found.name)
@@ -104,14 +115,13 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
         kind = request.path_params["kind"]
         if kind not in lists.KINDS:
             raise NotFound(f"There is no page {request.url.path}.")
-        query = request.query_params
-        return lists.page(reader, kind, query.get("project") or urls.EVERYWHERE, query.get("token", ""))
+        return lists.page(reader, kind, any_project(request), request.query_params.get("token", ""))
 
     def node(request: Request) -> dict[str, Any]:
-        return lineage.node_page(reader, *urls.node_name(_project(request), **request.path_params))
+        return lineage.node_page(reader, *urls.node_name(one_project(request), **request.path_params))
 
     def content(request: Request) -> Response:
-        kind, name = urls.node_name(_project(request), **request.path_params, collection="artifacts")
+        kind, name = urls.node_name(one_project(request), **request.path_params, collection="artifacts")
         artifact = reader.node(kind, name)
         if artifact.schema_title.rpartition(".")[2] != "HTML":
             raise NotFound(f"The artifact {name} is no HTML.")
@@ -157,13 +167,6 @@ def app(cloud: Cloud, apis: Sequence[Api], registry: Registry) -> Starlette:
         ],
         exception_handlers={CloudError: of_an_api, HTTPException: of_http, Exception: of_ours},
     )
-
-
-def _project(request: Request) -> str:
-    project = request.query_params.get("project", "")
-    if not project or project == urls.EVERYWHERE:
-        raise InvalidArgument("Which project? The address must have ?project=PROJECT.")
-    return project
 
 
 def _api(api: Api, registry: Registry) -> dict[str, object]:

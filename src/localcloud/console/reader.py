@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 from google.protobuf import json_format
@@ -47,7 +46,6 @@ class Reader:
     def __init__(self, cloud: Cloud) -> None:
         self._call = cloud.call
         self._objects = cloud.objects
-        self.project_id = lru_cache(maxsize=1000)(self._project_id)
 
     def projects(self) -> list[str]:
         """The ids of the projects."""
@@ -59,6 +57,18 @@ class Reader:
             token = answer.next_page_token
             if not token:
                 return sorted(found)
+
+    def check_project(self, project: str) -> None:
+        """Refuse an id that nobody has used: to read from such a project would already make it one.
+
+        Raises:
+            NotFound: There is no such project.
+        """
+        if project == "-" or project.isdecimal():
+            return
+        request = resourcemanager_v3.SearchProjectsRequest(query=f'id="{_quoted(project)}"', page_size=1)
+        if not self._call("google.cloud.resourcemanager.v3.Projects.SearchProjects", request).projects:
+            raise NotFound(f"There is no project {project} here: no request has named it yet.")
 
     def runs(
         self, project: str, location: str, state: str = "", token: str = "", size: int = RUNS_A_PAGE
@@ -176,7 +186,8 @@ class Reader:
         except CloudError:
             return []
 
-    def _project_id(self, project: str) -> str:
+    def project_id(self, project: str) -> str:
+        """The id of a project, given by id or number; the number where no request has named the id yet."""
         request = resourcemanager_v3.GetProjectRequest(name=f"projects/{project}")
         found: str = self._call("google.cloud.resourcemanager.v3.Projects.GetProject", request).project_id
         return found

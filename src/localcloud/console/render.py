@@ -9,6 +9,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from localcloud.console import urls, values
+from localcloud.console.drawing import Drawing
 from localcloud.console.lists import KINDS
 from localcloud.console.reader import Reader
 from localcloud.console.tree import SIGNS
@@ -16,6 +17,29 @@ from localcloud.console.tree import SIGNS
 HERE = Path(__file__).parent
 _LONGEST = 100_000
 """Characters of one value on a page."""
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "css": lambda word: word.replace(" ", "-"),
+        "cut": _cut,
+        "duration": values.duration,
+        "figure": _figure,
+        "last": values.last_of,
+        "moment": values.moment,
+        "plain": values.plain,
+        "size": values.size,
+        "text": values.text_of,
+    }
+    environment.globals |= {"kinds": KINDS, "list_url": urls.list_url, "runs_url": urls.runs_url, "signs": SIGNS}
+    return environment
 
 
 class Pages:
@@ -26,32 +50,11 @@ class Pages:
     """
 
     def __init__(self, reader: Reader) -> None:
-        self._environment = Environment(
-            loader=FileSystemLoader(HERE / "templates"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._environment.filters |= {
-            "css": lambda word: word.replace(" ", "-"),
-            "cut": _cut,
-            "duration": values.duration,
-            "figure": _figure,
-            "last": values.last_of,
-            "moment": values.moment,
-            "plain": values.plain,
-            "size": values.size,
-            "text": values.text_of,
-        }
+        self._environment = _environment()
         self._environment.globals |= {
             "content_url": lambda name: urls.content_url(reader.project_of(name), name),
             "job_url": lambda name: urls.job_url(reader.project_of(name), name),
-            "kinds": KINDS,
-            "list_url": urls.list_url,
             "node_url": lambda name: urls.node_url(reader.project_of(name), name),
-            "runs_url": urls.runs_url,
-            "signs": SIGNS,
         }
 
     def __call__(self, template: str, content: Mapping[str, Any]) -> str:
@@ -63,10 +66,12 @@ class Pages:
         """
         return self._environment.get_template(template).render({"project": "", "refresh": False, **content})
 
-    def svg(self, picture: Any) -> str:
-        """A drawing (console.drawing) as a file of its own, which needs no page around it."""
-        module: Any = self._environment.get_template("drawing.html").module
-        return str(module.svg(picture, None, (HERE / "static" / "drawing.css").read_text()))
+    @staticmethod
+    def svg(picture: Drawing) -> str:
+        """A drawing as a file of its own, with its style in it and no links."""
+        module: Any = _environment().get_template("drawing.html").module
+        lines = str(module.svg(picture, None, (HERE / "static" / "drawing.css").read_text())).splitlines()
+        return "".join(f"{line}\n" for line in lines if line.strip())
 
 
 def _cut(text: str, most: int = _LONGEST) -> str:

@@ -24,6 +24,8 @@ STATES = {
 """The states that the list can be narrowed to, in words."""
 _ROWS = 300
 """Tasks in the table of a run."""
+_FAILED = 10
+"""Failed tasks at the head of a run's page."""
 _ARTIFACTS = 20
 _BILLING = "vertex-ai-pipelines-run-billing-id"
 """A label that Vertex AI Pipelines puts on every run."""
@@ -54,11 +56,13 @@ def run_page(reader: Reader, project: str, location: str, id: str, task: str) ->
         node = None
     rows = list(itertools.islice(_rows(tree.root), _ROWS + 1))
     project_id = reader.project_of(job.name)
+    failed, failures = tree.failed(_FAILED)
     content: dict[str, Any] = {
         "project": project_id,
         "location": location,
         "run": described(reader, job),
-        "failed": tree.failed(),
+        "failed": failed,
+        "failures": failures,
         "picture": draw(tree.root, node),
         "node": node,
         "link": lambda other: urls.run_url(project, location, id, other.id),

@@ -56,7 +56,7 @@ _GROUP_NAMES: tuple[tuple[str, Kind], ...] = (
 """What the compiler calls the components of its groups."""
 
 
-@dataclass
+@dataclass(eq=False)
 class Node:
     """A task, a group of tasks, a loop, or one iteration of a loop.
 
@@ -286,17 +286,18 @@ class Tree:
             node = next((child for child in node.children if child.id == str(number)), None)
         return node
 
-    def failed(self) -> list[Node]:
-        """The tasks that went wrong by themselves, rather than because of one inside of them."""
-        found = []
-        for detail in self.job.job_detail.task_details:
-            if v1.PipelineTaskDetail.State.Name(detail.state) != "FAILED" or detail.parent_task_id == 0:
-                continue
-            inside = self._below.get(detail.task_id, [])
-            if not any(other.state == detail.state for other in inside):
-                node = self.find(str(detail.task_id))
-                found += [node] if node is not None else []
-        return found
+    def failed(self, most: int) -> tuple[list[Node], int]:
+        """The first tasks that failed by themselves, not because of one inside of them, and how many did."""
+        wrong = v1.PipelineTaskDetail.State.Value("FAILED")
+        causes = [
+            detail.task_id
+            for detail in self.job.job_detail.task_details
+            if detail.state == wrong
+            and detail.parent_task_id
+            and all(inside.state != wrong for inside in self._below.get(detail.task_id, ()))
+        ]
+        found = (self.find(str(id)) for id in causes[:most])
+        return [node for node in found if node is not None], len(causes)
 
 
 def _kind(spec: Any, component: Any) -> Kind:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import time
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
+from google.cloud import aiplatform_v1
 from tests.localcloud.console import components
 from tests.localcloud.console.conftest import Console, Element
+
+from localcloud.console.drawing import draw
+from localcloud.console.render import Pages
+from localcloud.console.tree import Tree
 
 RUNS = "/vertex-ai/pipelines/runs"
 
@@ -103,6 +109,16 @@ def test_the_drawing_shows_every_construct(console: Console, everything: Any) ->
 class _Titled:
     def __init__(self, box: Element) -> None:
         self.title = box.all("text", class_="title")[0].text
+
+
+def test_a_drawing_stands_alone_as_a_file(everything: Any) -> None:
+    job = aiplatform_v1.PipelineJob.pb(everything)
+    drawing = ElementTree.fromstring(Pages.svg(draw(Tree(job).root, None)))
+    space = "{http://www.w3.org/2000/svg}"
+    titles = [text.text for text in drawing.iter(f"{space}text") if text.get("class") == "title"]
+    assert {"guarded", "prepare", "sizes", "fit", "good-enough", "clean-up"} <= set(titles)
+    assert len(list(drawing.iter(f"{space}style"))) == 1
+    assert not list(drawing.iter(f"{space}a"))
 
 
 def test_a_box_leads_to_its_task(console: Console, everything: Any) -> None:
@@ -245,6 +261,8 @@ def test_a_page_follows_its_run(console: Console) -> None:
         ("/vertex-ai/locations/us-central1/metadata-stores/default/things/1", {}, 404),
         ("/vertex-ai/locations/us-central1/pipelines/runs/absent", {"project": ""}, 400),
         (RUNS, {"token": "nonsense"}, 400),
+        (RUNS, {"project": "never-heard-of"}, 404),
+        ("/vertex-ai/models", {"project": "never-heard-of"}, 404),
         (RUNS, {"state": "nonsense"}, 400),
         ("/console/../app.py", {}, 404),
     ],

@@ -9,9 +9,12 @@
   function replace(old, fresh) {
     const open = [...old.querySelectorAll("details")].map((details) => details.open);
     const focus = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    const logs = [...old.querySelectorAll(".log")].map((log) =>
+      log.scrollTop + log.clientHeight >= log.scrollHeight - 4 ? Infinity : log.scrollTop);
     const { scrollLeft, scrollTop } = old;
     old.replaceWith(fresh);
     fresh.querySelectorAll("details").forEach((details, number) => { if (open[number]) details.open = true; });
+    fresh.querySelectorAll(".log").forEach((log, number) => { log.scrollTop = Math.min(logs[number] ?? 0, log.scrollHeight); });
     fresh.scrollLeft = scrollLeft;
     fresh.scrollTop = scrollTop;
     if (focus) [...fresh.querySelectorAll("a")].find((a) => a.getAttribute("href") === focus)?.focus({ preventScroll: true });
