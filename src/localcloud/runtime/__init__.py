@@ -25,6 +25,7 @@ from localcloud.runtime.spec import (
     LogTarget,
     StartFailed,
 )
+from localcloud.runtime.stopping import Stopped, held, stoppable
 
 if TYPE_CHECKING:
     from localcloud.runtime.engine import EngineContainers
@@ -40,6 +41,9 @@ __all__ = [
     "LogTarget",
     "Runtime",
     "StartFailed",
+    "Stopped",
+    "held",
+    "stoppable",
 ]
 
 Engine = Literal["process", "docker", "podman"]

@@ -17,13 +17,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from localcloud.runtime import bases
+from localcloud.runtime.bases import DEFAULT_PATH
 from localcloud.runtime.dockerfile import Ignore, Instruction, expand, glob_regex, pairs, parse, words
-from localcloud.runtime.environments import Environment, Environments, Log
+from localcloud.runtime.environments import Environment, Environments
+from localcloud.runtime.installer import Log
 from localcloud.runtime.installs import Install, join, read_run
 from localcloud.runtime.spec import BuildFailed, Image
 from localcloud.runtime.trees import digest, link_or_copy, link_tree
 
-DEFAULT_PATH = "/usr/local/bin:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin"
 REFUSED = {
     "SHELL": "commands of the shell form run under /bin/sh",
     "HEALTHCHECK": "Vertex AI and Cloud Run probe by their own settings",
@@ -32,13 +34,6 @@ REFUSED = {
     "STOPSIGNAL": "containers are stopped by SIGTERM",
     "MAINTAINER": "write LABEL maintainer=…",
 }
-PYTHON = re.compile(
-    r"(?:(?:docker\.io/|mirror\.gcr\.io/|public\.ecr\.aws/docker/)?(?:library/)?python"
-    r"(?::(?:3(?:\.(?P<minor>\d+))?(?:\.\d+)?|latest|slim|bookworm|bullseye|trixie|alpine[\d.]*)"
-    r"(?:-[\w.-]+)?)?"
-    r"|registry\.access\.redhat\.com/ubi\d+/python-3(?P<ubi>\d+)(?::[\w.-]+)?)"
-)
-"""Images that are Python and nothing else: Docker's own, its mirrors, Red Hat's."""
 
 
 @dataclass
@@ -53,6 +48,7 @@ class State:
     ports: tuple[int, ...] = ()
     labels: dict[str, str] = field(default_factory=dict)
     user: str = ""
+    remarks: tuple[str, ...] = ()
 
 
 class Build:
@@ -135,15 +131,18 @@ class Build:
             self.installs = []
 
     def do_from(self, made: Instruction) -> None:
-        """FROM python:3.x, an image of the registry, or a public image we know."""
+        """FROM python:3.x, an operating system, an image of the registry, or a public image we know."""
         if self.state is not None:
             raise made.error("builds of several stages are not carried out; use --runtime docker or podman")
         split = words(expand(made.text, self.arguments))
         if not split or (len(split) > 1 and (len(split) != 3 or split[1].upper() != "AS")):
             raise made.error("write FROM IMAGE")
-        if found := PYTHON.fullmatch(split[0]):
-            minor = found["minor"] or found["ubi"]
-            self.state = State(self.environments.base(int(minor) if minor else None, self.log))
+        if (base := bases.find(split[0])) is not None:
+            remarks = [base.remark] if base.remark else []
+            environment = self.environments.base(base.minor, remarks.append)
+            for remark in remarks:
+                self.log(f"WARNING: {remark}")
+            self.state = State(environment, {"PATH": base.path}, cmd=base.command, remarks=tuple(remarks))
             return
         if split[0] == "scratch":
             raise made.error("scratch has no Python; use python:3.11-slim")
@@ -159,6 +158,7 @@ class Build:
             image.ports,
             dict(image.labels),
             image.user,
+            image.remarks,
         )
 
     def do_arg(self, made: Instruction) -> None:
@@ -357,6 +357,7 @@ def image_of(state: State, uri: str, tree: Path, now: float) -> Image:
         ports=state.ports,
         labels=state.labels,
         user=state.user,
+        remarks=state.remarks,
         created=now,
     )
     return dataclasses.replace(image, digest=digest_of(image))
@@ -365,7 +366,7 @@ def image_of(state: State, uri: str, tree: Path, now: float) -> Image:
 def digest_of(image: Image) -> str:
     """`sha256:…` of what an image is."""
     fields = dataclasses.asdict(image)
-    for name in ("uri", "digest", "created"):
+    for name in ("uri", "digest", "created", "remarks"):
         del fields[name]
     fields["tree"] = Path(image.tree).name
     fields["python"] = Path(image.python).parent.parent.name

@@ -13,22 +13,19 @@ import json
 import os
 import re
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import uv
-
 from localcloud.runtime.dockerfile import Instruction
+from localcloud.runtime.installer import Log, run_uv
 from localcloud.runtime.installs import Install
 from localcloud.runtime.interpreters import interpreter
 from localcloud.runtime.spec import BuildFailed
+from localcloud.runtime.stopping import acquire
 from localcloud.runtime.trees import digest, link_tree, remove
 
-Log = Callable[[str], None]
 COMPLETE = ".complete"
-INSTALL_TIMEOUT = 3600
 
 
 @dataclass(frozen=True)
@@ -59,18 +56,22 @@ class Environments:
         """The environment that an image names by its interpreter."""
         return Environment(Path(python).parent.parent)
 
-    def base(self, minor: int | None, log: Log) -> Environment:
-        """An environment with nothing but pip, of Python 3.`minor` or the nearest on this machine."""
+    def base(self, minor: int | None, remark: Log) -> Environment:
+        """An environment with nothing but pip, of Python 3.`minor` or the nearest on this machine.
+
+        Args:
+            minor: None takes any.
+            remark: Told if another version stands in.
+        """
         path, version = interpreter(minor)
         if minor is not None and version[1] != minor:
-            log(
-                f"WARNING: this machine has no Python 3.{minor}; "
-                f"Python {'.'.join(map(str, version))} stands in for it ({path})"
+            remark(
+                f"this machine has no Python 3.{minor}; Python {'.'.join(map(str, version))} stands in for it ({path})"
             )
         key = hashlib.sha256(f"base {path} {version}".encode()).hexdigest()[:24]
 
         def make(target: Path) -> None:
-            self._uv(["venv", "--quiet", "--seed", "--python", str(path), str(target)], Path("/"), log, None)
+            self._uv(["venv", "--quiet", "--seed", "--python", str(path), str(target)], Path("/"), lambda _: None, None)
 
         return self._made(key, make)
 
@@ -157,9 +158,9 @@ class Environments:
         code, said = 1, [""]
         if "--require-hashes" in arguments:
             # what a lock names is what the cache holds: with all of it there, no registry has to be up
-            code, said = self._run_uv([*arguments, "--offline"], folder, files)
+            code, said = run_uv([*arguments, "--offline"], folder, files)
         if code != 0:
-            code, said = self._run_uv(arguments, folder, files, log)
+            code, said = run_uv(arguments, folder, files, log)
         else:
             for told in said:
                 log(told)
@@ -168,43 +169,6 @@ class Environments:
             if made is None or made.line == 0:
                 raise BuildFailed(f"the environment could not be made:\n{reason}")
             raise made.error(f"the packages could not be installed:\n{reason}")
-
-    def _run_uv(
-        self, arguments: list[str], folder: Path, files: Path | None, log: Log = lambda _: None
-    ) -> tuple[int, list[str]]:
-        """One run of uv: its exit code and its words, which `log` is told as they come."""
-        process = subprocess.Popen(
-            [uv.find_uv_bin(), *arguments, "--no-python-downloads", "--no-progress", "--color=never"],
-            cwd=folder,
-            env=installer_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        said: list[str] = []
-        with process:
-            assert process.stdout is not None
-            for line in process.stdout:
-                told = line.rstrip()
-                if told.startswith("Using Python"):
-                    continue  # names a folder of this machine, which is no help
-                if files is not None:
-                    told = told.replace(str(files), "")
-                said.append(told)
-                log(told)
-            code = process.wait(INSTALL_TIMEOUT)
-        return code, said
-
-
-def installer_environment() -> dict[str, str]:
-    """The user's variables, for registries, proxies and trust; pip's index settings serve uv too."""
-    env = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    for pip, own in (("PIP_INDEX_URL", "UV_DEFAULT_INDEX"), ("PIP_EXTRA_INDEX_URL", "UV_INDEX")):
-        if env.get(pip):
-            env.setdefault(own, env[pip])
-    env.setdefault("UV_HTTP_RETRIES", "6")
-    return env
 
 
 def real_path(files: Path, workdir: str, path: str) -> Path:
@@ -290,7 +254,18 @@ def thin(environment: Environment, target: Path) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Holds a lock that other processes honour."""
+    """Holds a lock that other processes honour.
+
+    Raises:
+        Stopped: Nobody wants any longer what it was to be held for.
+    """
     with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+
+        def take() -> bool:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            return False
+
+        acquire(take)
         yield

@@ -18,17 +18,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from localcloud.runtime import public
-from localcloud.runtime.build import PYTHON, Build, State, digest_of, image_of
+from localcloud.runtime import bases, public
+from localcloud.runtime.build import Build, State, digest_of, image_of
 from localcloud.runtime.environments import Environments, locked
 from localcloud.runtime.installs import package_install
 from localcloud.runtime.spec import BuildFailed, Image, ImageNotFound
+from localcloud.runtime.stopping import held
 from localcloud.runtime.trees import digest, remove
-
-
-def warnings_to(log: Callable[[str], None]) -> Callable[[str], None]:
-    """A log that passes warnings on."""
-    return lambda line: log(line) if line.startswith("WARNING") else None
 
 
 def quiet(line: str) -> None:
@@ -86,12 +82,12 @@ class Images:
         found = self._find(name)
         if found is not None:
             return found
-        if PYTHON.fullmatch(uri):
-            return self.build(self.staging, f"FROM {uri}\n", uri, log=warnings_to(log))
+        if bases.find(uri) is not None:
+            return self.build(self.staging, f"FROM {uri}\n", uri)
         known = public.find(name)
         if known is not None:
             # Two first uses at once build it once.
-            with self._building:
+            with held(self._building):
                 found = self._find(name)
                 if found is not None:
                     return found
@@ -190,8 +186,8 @@ def load(path: Path) -> Image | None:
         fields: dict[str, Any] = json.loads(path.read_text())
     except FileNotFoundError:
         return None
-    for name in ("entrypoint", "cmd", "ports"):
-        fields[name] = tuple(fields[name])
+    for name in ("entrypoint", "cmd", "ports", "remarks"):
+        fields[name] = tuple(fields.get(name, ()))
     image = Image(**fields)
     return image if Path(image.python).exists() and Path(image.tree).exists() else None
 

@@ -9,6 +9,7 @@ import re
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 from localcloud.runtime.dockerfile import Instruction
 
@@ -54,6 +55,8 @@ KEPT_WITH_VALUE = {
     "--no-binary": "--no-binary",
     "--trusted-host": "--allow-insecure-host",
 }
+_WITH_VALUE = frozenset(KEPT_WITH_VALUE.values()) - {""}
+"""uv's options whose value is no requirement."""
 MEANINGLESS = {
     "useradd": "users: processes run as the user who started the server",
     "adduser": "users: processes run as the user who started the server",
@@ -92,7 +95,7 @@ class Install:
             if before in PATH_OPTIONS:
                 if "://" not in argument:
                     found.append(index)
-            elif not argument.startswith("-") and before not in KEPT_WITH_VALUE.values() and is_path(argument):
+            elif not argument.startswith("-") and before not in _WITH_VALUE and is_path(argument):
                 found.append(index)
         return found
 
@@ -118,6 +121,8 @@ class Plan:
 
 def is_path(requirement: str) -> bool:
     """Whether pip takes a requirement for a file or folder."""
+    if re.search(r"(?<!file)://", requirement):
+        return False  # https://…, git+https://…, or a name with one of them
     plain = requirement.partition("[")[0]
     return (
         plain.startswith((".", "/", "file:"))
@@ -257,6 +262,9 @@ def uv_arguments(made: Instruction, arguments: list[str], plan: Plan) -> list[st
                 if not rest:
                     raise made.error(f"pip install {option}: a value is missing")
                 value = rest.pop(0)
+            if option == "--trusted-host":
+                # KFP gives the whole URL of an index, which pip takes and uv does not.
+                value = urlsplit(value if "://" in value else f"//{value}").netloc
             if option in ("-e", "--editable"):
                 plan.notes.append(f"{value}: installed as a copy, not editable, so that images can share it")
             result += [KEPT_WITH_VALUE[option], value] if KEPT_WITH_VALUE[option] else [value]

@@ -66,6 +66,8 @@ class Processes:
         stream = log_stream(self.logs, spec)
         say = note_to(stream, spec)
         image = self.images.resolve(spec.image, say) if isinstance(spec.image, str) else spec.image
+        for remark in image.remarks:
+            say(remark)
         while True:
             scratch = self.scratch / uuid.uuid4().hex
             config, notes = self.prepare(spec, image, scratch)

@@ -42,6 +42,7 @@ class Image:
         labels: LABELs.
         user: USER as written; containers of the process runtime run as the user who started the server.
         created: Seconds since the epoch.
+        remarks: What is not as in the image of this name; each container's log begins with them.
     """
 
     uri: str
@@ -56,6 +57,7 @@ class Image:
     labels: Mapping[str, str] = field(default_factory=dict)
     user: str = ""
     created: float = 0.0
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

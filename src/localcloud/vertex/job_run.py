@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from localcloud.errors import CloudError, Code
-from localcloud.runtime import Container, ContainerSpec, LogTarget, StartFailed
+from localcloud.runtime import Container, ContainerSpec, LogTarget, StartFailed, Stopped, stoppable
 from localcloud.vertex.common import (
     Vertex,
     failure_lines,
@@ -98,6 +98,7 @@ class JobRun:
         self._job = job
         self._ended = ended
         self._events: queue.Queue[tuple[Replica, Container] | str] = queue.Queue()
+        self._unwanted = threading.Event()  # for environments that are being built
         self._containers: dict[str, Container] = {}
         self._trial = trial
         self._environment = job_environment(job)
@@ -116,10 +117,12 @@ class JobRun:
     def cancel(self) -> None:
         """Ask the job to end as CANCELLED."""
         self._events.put("cancel")
+        self._unwanted.set()
 
     def shut_down(self) -> None:
         """Ask the job to end because the server does."""
         self._events.put("shutdown")
+        self._unwanted.set()
 
     def join(self, timeout: float) -> bool:
         """Wait for the end; gives whether it has come."""
@@ -217,7 +220,10 @@ class JobRun:
 
     def _start(self, replica: Replica) -> None:
         try:
-            container = self._vertex.cloud.runtime.start(self._container_spec(replica))
+            with stoppable(self._unwanted):
+                container = self._vertex.cloud.runtime.start(self._container_spec(replica))
+        except Stopped:
+            raise self._end_asked() from None
         except StartFailed as error:
             raise JobFailure(
                 Code.INVALID_ARGUMENT,
@@ -233,6 +239,12 @@ class JobRun:
             self._events.put((replica, container))
 
         threading.Thread(target=watch, name=f"watch-{replica.name}", daemon=True).start()
+
+    def _end_asked(self) -> Exception:
+        """Which end was asked for first, where one was."""
+        while not isinstance(event := self._events.get(), str):
+            pass  # a replica that ended meanwhile
+        return _Cancelled() if event == "cancel" else _ShutDown()
 
     def _container_spec(self, replica: Replica) -> ContainerSpec:
         pool = replica.spec

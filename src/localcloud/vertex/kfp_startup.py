@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from localcloud.runtime import Image, ImageNotFound, Runtime
+from localcloud.runtime import Image, ImageNotFound, Runtime, held
 
 # The form that the KFP compiler writes (kfp/dsl/component_factory.py), with or without the look for pip before it.
 _STARTUP = re.compile(
@@ -94,6 +94,7 @@ class StartupImages:
         Raises:
             ImageNotFound: There is no such image.
             BuildFailed: The packages could not be installed; the message has the installer's last words.
+            Stopped: Nobody wants the image any longer.
         """
         startup = read_startup(command) if self._runtime.engine == "process" else None
         if startup is None:
@@ -102,7 +103,7 @@ class StartupImages:
         base = images.resolve(image, log)
         key = hashlib.sha256(json.dumps([base.digest, startup.installs]).encode()).hexdigest()[:24]
         uri = f"kfp-component:{key}"
-        with self._locks[key]:
+        with held(self._locks[key]):
             try:
                 return images.resolve(uri), startup.rest
             except ImageNotFound:

@@ -97,10 +97,32 @@ def plan(text: str) -> list[tuple[str, ...]]:
         ("pip3 install -e . --root-user-action=ignore", (".",)),
         ("pip install 'kfp>=2,<3' && rm -rf /root/.cache", ("kfp>=2,<3",)),
         ("set -eux; pip install --index-url=https://i/simple six", ("--index-url", "https://i/simple", "six")),
+        (
+            "pip install --trusted-host http://i:80/simple --trusted-host i six",
+            ("--allow-insecure-host", "i:80", "--allow-insecure-host", "i", "six"),
+        ),
     ],
 )
 def test_pip_in_uv_words(command: str, arguments: tuple[str, ...]) -> None:
     assert plan(command) == [arguments]
+
+
+@pytest.mark.parametrize(
+    ("requirement", "of_the_image"),
+    [
+        (".", True),
+        ("./own[extra]", True),
+        ("own-1.tar.gz", True),
+        ("file:///src/own", True),
+        ("own", False),
+        ("https://host/own-1.tar.gz", False),
+        ("own @ https://host/own-1.tar.gz", False),
+        ("git+https://host/own.git@main", False),
+    ],
+)
+def test_which_requirements_are_files_of_the_image(requirement: str, of_the_image: bool) -> None:
+    (install,) = read_run(parse(f"RUN pip install '{requirement}'")[0], {}, "/app").installs
+    assert install.paths == ([0] if of_the_image else [])
 
 
 @pytest.mark.parametrize(

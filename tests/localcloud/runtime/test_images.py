@@ -72,6 +72,16 @@ def test_an_image_is_what_its_dockerfile_says(place: Place, package: Path) -> No
     assert (container.wait(30), container.tail()) == (0, ["own /app ['--default']"]), container.tail()
 
 
+def test_a_folder_that_is_named_first_is_installed_by_its_content(place: Place, package: Path) -> None:
+    text = "FROM python:3\nWORKDIR /src\nCOPY ownpackage .\nRUN pip install .\n"
+    first = place.image(text, package, "local/first:1")
+    backend = package / "ownpackage" / "backend.py"
+    backend.write_text(backend.read_text().replace("NAME = 'own'", "NAME = 'other'"))
+    second = place.image(text, package, "local/first:2")
+    names = [place.run("python", "-c", "import ownpackage as p; print(p.NAME)", image=x)[1] for x in (first, second)]
+    assert names == [["own"], ["other"]]
+
+
 def test_the_same_content_is_the_same_image_and_environment(place: Place, package: Path) -> None:
     first = place.image(DOCKERFILE, package, "local/one:1")
     (package / "main.py").write_text("print('other')\n")
