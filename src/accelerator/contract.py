@@ -10,7 +10,7 @@ import inspect
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -25,10 +25,19 @@ if TYPE_CHECKING:
 
 Scale = Literal["linear", "log", "reverse_log"]
 """How the values of a parameter are spread: Vertex AI's UNIT_LINEAR_SCALE and its two siblings."""
+When = Mapping[str, Sequence[str | float]]
+"""A condition: one other parameter, and the values of it under which this parameter is searched at all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Conditional:
+    when: When = field(default_factory=dict)
+    """Searched only where another parameter has one of these values, such as `{"booster": ["tree"]}`; `train` gives
+    it a default for all other trials."""
 
 
 @dataclass(frozen=True)
-class Double:
+class Double(_Conditional):
     """A real hyperparameter between `minimum` and `maximum`, both included."""
 
     minimum: float
@@ -40,7 +49,7 @@ class Double:
 
 
 @dataclass(frozen=True)
-class Integer:
+class Integer(_Conditional):
     """A whole hyperparameter between `minimum` and `maximum`, both included."""
 
     minimum: int
@@ -52,7 +61,7 @@ class Integer:
 
 
 @dataclass(frozen=True)
-class Discrete:
+class Discrete(_Conditional):
     """A hyperparameter that takes one of a few numbers, which have an order."""
 
     values: Sequence[float]
@@ -64,7 +73,7 @@ class Discrete:
 
 
 @dataclass(frozen=True)
-class Categorical:
+class Categorical(_Conditional):
     """A hyperparameter that takes one of a few strings."""
 
     values: Sequence[str]
@@ -273,6 +282,41 @@ def _check_search_space(search_space: object, path: Path) -> None:
                 place=str(path),
                 next_step="import the four from accelerator.contract",
             )
+    for name, parameter in search_space.items():
+        if wrong := _wrong_condition(name, parameter, search_space):
+            raise CodeError(
+                f"search_space[{name!r}]: {wrong}",
+                place=str(path),
+                next_step='write when={"booster": ["tree"]}: one Categorical, Discrete or Integer and values of it',
+            )
+
+
+def _wrong_condition(name: str, parameter: Parameter, space: Mapping[str, Parameter]) -> str:
+    """What is wrong with a parameter's `when`; empty if nothing is."""
+    if not parameter.when:
+        return ""
+    if len(parameter.when) > 1:
+        return f"its `when` names {len(parameter.when)} parameters, and Vertex AI knows one parent"
+    ((parent_name, values),) = parameter.when.items()
+    parent = space.get(parent_name)
+    if parent is None:
+        return f"its `when` names '{parent_name}', which is not in search_space"
+    match parent:
+        case Double():
+            return f"its parent '{parent_name}' is a Double: a condition names single values"
+        case Integer():
+            strange = [value for value in values if value not in range(parent.minimum, parent.maximum + 1)]
+        case _:
+            strange = [value for value in values if value not in parent.values]
+    if isinstance(values, str) or not values or strange:
+        return f"'{parent_name}' is never {strange[0]!r}" if strange else "its `when` lists no values"
+    seen, above = {name}, parent_name
+    while above:
+        if above in seen:
+            return f"'{above}' would depend on itself"
+        seen.add(above)
+        above = next(iter(space[above].when), "") if above in space else ""
+    return ""
 
 
 def _check_train(train: object, search_space: Mapping[str, Parameter], path: Path) -> None:
@@ -291,6 +335,13 @@ def _check_train(train: object, search_space: Mapping[str, Parameter], path: Pat
             place=Place(str(path), _line_of(train)),
             next_step="take the two splits first and every name of search_space as a keyword argument",
         ) from None
+    for name, parameter in inspect.signature(train).parameters.items():
+        if name in search_space and search_space[name].when and parameter.default is parameter.empty:
+            raise CodeError(
+                f"train gives '{name}' no default, and not every trial has a value for it",
+                place=Place(str(path), _line_of(train)),
+                next_step=f"write a default: {name}=…; search_space searches it under a condition",
+            )
 
 
 def _line_of(function: Callable[..., Any]) -> int | None:

@@ -126,17 +126,32 @@ class Signature:
             SignatureError: It is not one of ours, or is of a later format.
         """
         path = folder / FILE
+        return cls.parse(path.read_text(encoding="utf-8"), str(path))
+
+    @classmethod
+    def parse(cls, text: str | bytes, place: str) -> Signature:
+        """Read the content of a `model.json`.
+
+        Args:
+            text: The content.
+            place: Where it is from, for an error.
+
+        Raises:
+            SignatureError: It is not one of ours, or is of a later format.
+        """
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(text)
             if content.pop("format") != FORMAT:
-                raise SignatureError(f"{path} is of a format that this version does not know")
+                raise SignatureError(f"{place} is of a format that this version does not know")
             content["features"] = tuple(
                 Feature(**{**feature, "categories": tuple(feature["categories"])}) for feature in content["features"]
             )
             content["classes"] = tuple(content["classes"])
             return cls(**content)
-        except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:
-            raise SignatureError(f"{path} is not a model signature: {type(error).__name__}: {error}") from error
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            if isinstance(error, SignatureError):
+                raise
+            raise SignatureError(f"{place} is not a model signature: {type(error).__name__}: {error}") from error
 
 
 def _feature(column: pd.Series[Any], nullable: bool | None) -> Feature:

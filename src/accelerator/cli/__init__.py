@@ -135,13 +135,20 @@ def build(
 
 @app.command()
 def run(
-    pipeline: Annotated[str, typer.Argument(help="Compiled YAML or JSON, here or on gs://; or file.py[:name].")],
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            help="`training` or `batch-prediction` of the project; or compiled YAML or JSON, here or on gs://; or "
+            "file.py[:name]."
+        ),
+    ],
     param: Annotated[
         list[str] | None, typer.Option("--param", "-p", help="A parameter: name=value. May be repeated.")
     ] = None,
     target: TargetOption = Target.local,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Watch it to its end, or only submit it.")] = True,
     cache: Annotated[bool, typer.Option("--cache/--no-cache", help="Take what was done before from the cache.")] = True,
+    config: ConfigOption = Path("mlops.yaml"),
     root: Annotated[str, typer.Option(help="Where outputs go: gs://BUCKET/FOLDER.")] = "",
     service_account: Annotated[str, typer.Option(help="Whom its tasks run as.")] = "",
     project: ProjectOption = "",
@@ -160,6 +167,7 @@ def run(
         target=target.value,
         project=project,
         location=location,
+        config=config,
         root=root,
         service_account=service_account,
         caching=cache,
@@ -167,6 +175,34 @@ def run(
         as_json=json,
     )
     start(pipeline, param or [], settings)
+
+
+@app.command(name="compile")
+def compile_pipeline(
+    pipeline: Annotated[str, typer.Argument(help="training or batch-prediction.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.")] = Path("pipeline.yaml"),
+    config: ConfigOption = Path("mlops.yaml"),
+) -> None:
+    """Compile a pipeline of the project: one file for both targets."""
+    from accelerator.cli.project import compile_to
+
+    compile_to(config, pipeline, output)
+
+
+@app.command()
+def rollback(config: ConfigOption = Path("mlops.yaml"), target: TargetOption = Target.local) -> None:
+    """Serve the model version that served before, in place of the present one."""
+    from accelerator.cli.project import rollback as back
+
+    back(config, target.value)
+
+
+@app.command()
+def undeploy(config: ConfigOption = Path("mlops.yaml"), target: TargetOption = Target.local) -> None:
+    """Take the project's model off its endpoint, and the endpoint away."""
+    from accelerator.cli.project import undeploy as away
+
+    away(config, target.value)
 
 
 @app.command()

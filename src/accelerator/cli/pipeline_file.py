@@ -69,7 +69,7 @@ def load(source: str, vertex: Vertex) -> Pipeline:
     """
     python = _PYTHON.fullmatch(source)
     if source.startswith("gs://"):
-        return _parse(_download(source, vertex), source)
+        return parse(_download(source, vertex), source)
     if "://" in source:
         raise PipelineError(
             f"Pipelines are not read from {source.partition('://')[0]}://",
@@ -80,9 +80,9 @@ def load(source: str, vertex: Vertex) -> Pipeline:
     if not path.is_file():
         raise PipelineError("There is no such file", place=source, next_step="give a compiled pipeline or a .py file")
     if python:
-        return _parse(compiled(path, python["name"] or ""), source)
+        return parse(compiled(path, python["name"] or ""), source)
     try:
-        return _parse(path.read_text(), source)
+        return parse(path.read_text(), source)
     except UnicodeDecodeError:
         raise PipelineError("The file is no text", place=source, next_step="give compiled YAML or JSON") from None
 
@@ -126,7 +126,16 @@ def _download(uri: str, vertex: Vertex) -> str:
         raise PipelineError("The object is no text", place=uri, next_step="give compiled YAML or JSON") from None
 
 
-def _parse(text: str, source: str) -> Pipeline:
+def parse(text: str, source: str) -> Pipeline:
+    """A compiled pipeline.
+
+    Args:
+        text: YAML or JSON.
+        source: Where it is from, for an error.
+
+    Raises:
+        PipelineError: It is none.
+    """
     import yaml
 
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

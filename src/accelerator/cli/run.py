@@ -13,10 +13,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import typer
 
+from accelerator.cli import project
 from accelerator.cli import vertex as api
 from accelerator.cli.output import console, print_json
 from accelerator.cli.pipeline_file import Pipeline, PipelineError, load
@@ -52,6 +54,7 @@ class Settings:
     target: str
     project: str = ""
     location: str = ""
+    config: Path = Path("mlops.yaml")
     root: str = ""
     service_account: str = ""
     caching: bool = True
@@ -62,12 +65,27 @@ class Settings:
 def run(source: str, parameters: Sequence[str], settings: Settings) -> None:
     """Submits a pipeline; waits for its end and tells of it.
 
+    Args:
+        source: A file, or the name of one of the project's pipelines.
+        parameters: `name=value` each.
+        settings: All else.
+
     Raises:
         typer.Exit: The run did not succeed.
         AcceleratorError: It was not submitted, or cannot be read.
     """
-    vertex = Vertex(settings.target, settings.project, settings.location)
-    pipeline = load(source, vertex)
+    if source in project.NAMES:
+        config = project.load(settings.config, settings.target, settings.project)
+        vertex = Vertex(settings.target, config.project, config.region)
+        pipeline = project.pipeline(config, source)
+    else:
+        vertex = Vertex(settings.target, settings.project, settings.location)
+        pipeline = load(source, vertex)
+    submit(vertex, pipeline, parameters, settings)
+
+
+def submit(vertex: Vertex, pipeline: Pipeline, parameters: Sequence[str], settings: Settings) -> None:
+    """Submits a pipeline that is at hand; otherwise as `run`."""
     values = parse(parameters, pipeline.spec, pipeline.parameters)
     if pipeline.left_out:
         names = ", ".join(pipeline.left_out)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, PrivateAttr, ValidationError
 from pydantic_core import ErrorDetails
 
 from accelerator.config.sections import (
+    OFF,
     BatchPrediction,
     Data,
     DataValidation,
@@ -25,6 +26,7 @@ from accelerator.config.sections import (
     Scalar,
     Section,
     Split,
+    Table,
     Training,
     Tuning,
     Validation,
@@ -50,11 +52,15 @@ class Config(Section):
     model: Model
     data_validation: DataValidation | None = None
     training: Training = Training()
-    tuning: Tuning | None = None
+    preprocessing: None = None
+    data_validation: None = None
+    tuning: Annotated[Tuning | None, OFF] = None
     validation: Validation = Validation()
-    deployment: Deployment = Deployment()
-    batch_prediction: BatchPrediction | None = None
+    deployment: Annotated[Deployment | None, OFF] = Deployment()
+    batch_prediction: Annotated[BatchPrediction | None, OFF] = None
     monitoring: Monitoring = Monitoring()
+    runs: Table = "mlops.runs"
+    """The table with one row a pipeline run: what it did, how long, and what came of it."""
 
     _source: YamlSource | None = PrivateAttr(default=None)
 

@@ -72,6 +72,8 @@ def matching(pattern: str, what: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+OFF = BeforeValidator(lambda value: None if value is False else value)
+"""A section that is switched off by `off` in its place."""
 Table = Annotated[str, AfterValidator(_table)]
 Cron = Annotated[str, AfterValidator(_cron)]
 Name = Annotated[str, Field(min_length=1)]
@@ -97,15 +99,28 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Split(Section):
-    """Which rows train, validate and test: windows over `data.time`, in UTC, or fractions of all rows."""
+SPLIT_VALUES = {"train": "training", "validation": "validation", "test": "test"}
+"""By split, what a row's split column holds: the values of Vertex AI's predefined splits."""
 
-    train: Share
+
+class Split(Section):
+    """Which rows train, validate and test.
+
+    Windows over `data.time` in UTC, fractions of all rows, or a column whose value is `training`, `validation` or
+    `test`, as in Vertex AI's predefined split.
+    """
+
+    train: Share | None = None
     validation: Share | None = None
     test: Share | None = None
+    column: Name | None = None
 
     @model_validator(mode="after")
     def _disjoint(self) -> Split:
+        if self.column is not None and self._fractions() | self.windows():
+            raise ValueError(f"'column' ({self.column}) tells each row's split: leave train, validation and test out")
+        if self.column is None and self.train is None:
+            raise ValueError("nothing says which rows train: write train: 0.8, a window, or column: NAME")
         windows, fractions = list(self.windows().items()), self._fractions()
         if windows and fractions:
             (window_name, window), (name, fraction) = windows[0], next(iter(fractions.items()))
@@ -156,6 +171,8 @@ class Data(Section):
     """
 
     table: Table | None = None
+    sql: Name | None = None
+    """A SQL file of the project's that makes `table`, run first by every training pipeline."""
     files: tuple[Name, ...] = ()
     label: Name
     time: Name | None = None
@@ -169,6 +186,8 @@ class Data(Section):
     def _consistent(self) -> Data:
         if self.table is not None and self.files:
             raise ValueError("both 'table' and 'files' are given: keep one")
+        if self.sql is not None and self.table is None:
+            raise ValueError("'sql' makes a table: name it under 'table'")
         windows = self.split is not None and bool(self.split.windows())
         if windows and self.time is None:
             raise ValueError("'split' has windows but 'time' names no column to cut by")
@@ -176,6 +195,9 @@ class Data(Section):
             raise ValueError("'key' is for fractions, but 'split' has windows: keep one of them")
         if self.key == self.label:
             raise ValueError(f"'key' is the label '{self.label}': rows that train and validate would share none")
+        column = self.split.column if self.split is not None else None
+        if column is not None and column in (self.label, *self.features):
+            raise ValueError(f"'{column}' tells each row's split: it can be neither the label nor a feature")
         if self.label in self.features:
             raise ValueError(f"the label '{self.label}' is among the features: a model would see the answer")
         return self
@@ -206,6 +228,8 @@ class Tuning(Section):
     goal: Literal["maximize", "minimize"] = "maximize"
     trials: int = Field(default=20, ge=1)
     parallel: int = Field(default=1, ge=1)
+    max_failed: int | None = Field(default=None, ge=1)
+    """How many trials may fail before the search is given up; Vertex AI's own rule where nothing is said."""
     algorithm: Literal["bayesian", "grid", "random"] = "bayesian"
 
 
@@ -218,12 +242,24 @@ class Validation(Section):
     """Alias of the model version that must not be better on the same rows."""
 
 
+class CanaryCheck(Section):
+    """What a new version must show on its share of the traffic before it gets all of it."""
+
+    requests: int = Field(default=50, ge=1)
+    """Requests with rows of the test split that the new version has to answer."""
+    max_error_rate: float = Field(default=0.0, ge=0, lt=1)
+    """The share of them that may fail."""
+    max_latency: float = Field(default=1.0, gt=0)
+    """Seconds within which 95 % of the answers have to be there."""
+
+
 class Deployment(Section):
     """The endpoint: machine, least and most replicas, percent of traffic a new version gets first."""
 
     machine: Name = "n1-standard-2"
     replicas: Replicas = (1, 1)
     canary: int = Field(default=100, ge=1, le=100)
+    check: CanaryCheck = CanaryCheck()
 
 
 class BatchPrediction(Section):
@@ -233,6 +269,7 @@ class BatchPrediction(Section):
     source: Table | None = Field(default=None, alias="from")
     to: Table
     machine: Name = "n1-standard-4"
+    replicas: int = Field(default=1, ge=1)
 
 
 class Monitoring(Section):

@@ -10,17 +10,25 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from accelerator import shipped
 from accelerator.config import Config
 from accelerator.errors import AcceleratorError
+from accelerator.steps.images import Images
 from accelerator.steps.storage import ensure_bucket
 
 REPOSITORY = "mlops"
 """The Artifact Registry repository that all images are in."""
+KINDS = {
+    "training": "training",
+    "prediction": "prediction",
+    "preprocessing": "preprocessing",
+    "data_validation": "data-validation",
+}
+"""By field of `Images`, the folder of `images/` and the end of the image's name."""
 TIMEOUT = 3600.0
 """Seconds that a build may take."""
 _LEFT_OUT = {"__pycache__", "node_modules", "venv"}
@@ -30,13 +38,9 @@ class BuildError(AcceleratorError):
     """Cloud Build could not build the images."""
 
 
-@dataclass(frozen=True)
-class Images:
-    """What was built: the images that jobs and endpoints of this project run."""
-
-    training: str
-    prediction: str
-    build_id: str
+def images_of(config: Config) -> Images:
+    """The images that the project is built into, named by what they would be made of now."""
+    return _named(config, _archive(config))
 
 
 def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> Images:
@@ -53,21 +57,21 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
     from google.cloud.storage import Client
 
     source = _archive(config)
-    tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
+    images = _named(config, source)
     client = Client(project=config.project)
     bucket = ensure_bucket(client, config.bucket_name, config.region)
-    name = f"source/{config.model.name}-{tag}.tgz"
+    name = f"source/{config.model.name}-{images.tag}.tgz"
     bucket.blob(name).upload_from_string(source, content_type="application/gzip")
-    images = {kind: image(config, f"{config.model.name}-{kind}", tag) for kind in ("training", "prediction")}
+    uris = {field: uri for field, uri in asdict(images).items() if uri}
     request = cloudbuild_v1.Build(
         source=cloudbuild_v1.Source(storage_source=cloudbuild_v1.StorageSource(bucket=bucket.name, object_=name)),
-        steps=[step for kind, uri in images.items() for step in _steps(config, kind, uri, tag)],
-        images=list(images.values()),
+        steps=[step for field, uri in uris.items() for step in _steps(config, KINDS[field], uri, images.tag)],
+        images=list(uris.values()),
         logs_bucket=f"gs://{bucket.name}/builds",
         timeout={"seconds": int(TIMEOUT)},
         tags=["mlops", config.model.name],
     )
-    progress(f"building {', '.join(images.values())}")
+    progress(f"building {', '.join(uris.values())}")
     operation = cloudbuild_v1.CloudBuildClient().create_build(project_id=config.project, build=request)
     build_id = operation.metadata.build.id
     try:
@@ -80,7 +84,24 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
             place=f"Cloud Build {build_id} in {config.project}, log gs://{bucket.name}/{log.name}",
             next_step=f"correct {config.model.requirements} or the code and build again",
         ) from error
-    return Images(images["training"], images["prediction"], build_id)
+    return images
+
+
+def _named(config: Config, source: bytes) -> Images:
+    tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
+    wanted = {
+        "training": True,
+        "prediction": True,
+        "preprocessing": config.preprocessing is not None,
+        "data_validation": config.data_validation is not None,
+    }
+    return Images(
+        **{
+            field: image(config, f"{config.model.name}-{KINDS[field]}", tag)
+            for field, is_wanted in wanted.items()
+            if is_wanted
+        }
+    )
 
 
 def image(config: Config, name: str, tag: str) -> str:

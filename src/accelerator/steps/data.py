@@ -22,7 +22,7 @@ def load(config: Config, files: dict[str, Path]) -> dict[str, int]:
     """
     from google.cloud import bigquery
 
-    client = bigquery.Client(project=config.project, location=_location(config))
+    client = bigquery.Client(project=config.project, location=location(config))
     for dataset in {table.partition(".")[0] for table in files}:
         client.create_dataset(dataset, exists_ok=True)
     replace = bigquery.LoadJobConfig(
@@ -44,7 +44,7 @@ def run_sql(config: Config, path: Path) -> int:
     from google.api_core.exceptions import GoogleAPICallError
     from google.cloud import bigquery
 
-    client = bigquery.Client(project=config.project, location=_location(config))
+    client = bigquery.Client(project=config.project, location=location(config))
     try:
         job = client.query(path.read_text())
         job.result()
@@ -56,6 +56,6 @@ def run_sql(config: Config, path: Path) -> int:
     return int(client.get_table(made).num_rows) if made is not None else 0
 
 
-def _location(config: Config) -> str:
+def location(config: Config) -> str:
     """BigQuery's location for a region: the multi-region around it, which every team's data is in by default."""
     return "EU" if re.match(r"europe-", config.region) else "US"

@@ -48,20 +48,30 @@ _QUEUED = 2
 
 
 class TableSource:
-    """One window of a table or view.
+    """One window or part of a table or view.
 
     Args:
         table: `dataset.table` or `project.dataset.table`.
         project: The project that reads, and that `dataset.table` is in.
         time: The column that `window` is over.
         window: Which rows; all if None.
+        part: A column and the text that it holds in the rows that are taken; all if None.
     """
 
-    def __init__(self, table: str, *, project: str, time: str | None = None, window: TimeRange | None = None) -> None:
+    def __init__(
+        self,
+        table: str,
+        *,
+        project: str,
+        time: str | None = None,
+        window: TimeRange | None = None,
+        part: tuple[str, str] | None = None,
+    ) -> None:
         self.name = table if table.count(".") > 1 else f"{project}.{table}"
         self.place = f"BigQuery table {self.name}" + (f" ({window})" if window is not None else "")
+        self.place += f" ({part[0]} = {part[1]})" if part is not None else ""
         self._project = project
-        self._time, self._window = time, window
+        self._time, self._window, self._part = time, window, part
 
     def schema(self) -> pa.Schema:
         # Types that are not in the list are given as bytes, which no model takes.
@@ -70,9 +80,14 @@ class TableSource:
                 field.name,
                 pa.binary() if field.mode == "REPEATED" else _TYPES.get(field.field_type, pa.binary()),
             )
-            for field in self._table.schema
+            for field in self.fields
         ]
         return pa.schema(fields)
+
+    @property
+    def fields(self) -> Sequence[bigquery.SchemaField]:
+        """The columns as BigQuery has them."""
+        return list(self._table.schema)
 
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
@@ -117,6 +132,15 @@ class TableSource:
             return self._client.get_table(self.name)
 
     def _restriction(self) -> str:
+        if self._part is not None:
+            column, value = self._part
+            if column not in self.schema().names:
+                raise DataError(
+                    f"There is no column '{column}' in {self.name}, which data.split.column names",
+                    place=self.place,
+                    next_step=suggestion(column, self.schema().names),
+                )
+            return f"`{column}` = '{value}'"
         if self._window is None or self._time is None:
             return ""
         field = next((field for field in self._table.schema if field.name == self._time), None)

@@ -52,7 +52,7 @@ class Columns:
                         place=config.place(f"data.{setting}"),
                         next_step=suggestion(name, there),
                     )
-        others = {data.label, data.time, data.key, *data.ignore}
+        others = {data.label, data.time, data.key, data.split.column if data.split is not None else None, *data.ignore}
         features = data.features or tuple(name for name in there if name not in others)
         if not features:
             raise DataError(

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from accelerator.config import Config, Split
+from accelerator.config.sections import SPLIT_VALUES
 from accelerator.errors import ConfigError, DataError, suggestion
 from accelerator.storage import Files
 from accelerator.training.columns import Columns, is_text, usable
@@ -104,12 +105,14 @@ def _configured(config: Config, scratch: Path) -> dict[str, Source]:
             next_step="Add data.table (BigQuery) or data.files (gs:// uris or paths).",
         )
 
-    def rows(window: TimeRange | None) -> Source:
+    def rows(window: TimeRange | None, part: tuple[str, str] | None = None) -> Source:
         if data.table is not None:
-            return TableSource(data.table, project=config.project, time=data.time, window=window)
-        return FileSource(data.files, base=config.directory, scratch=scratch, time=data.time, window=window)
+            return TableSource(data.table, project=config.project, time=data.time, window=window, part=part)
+        return FileSource(data.files, base=config.directory, scratch=scratch, time=data.time, window=window, part=part)
 
     split = data.split or DEFAULT_SPLIT
+    if split.column is not None:
+        return {name: rows(None, (split.column, value)) for name, value in SPLIT_VALUES.items()}
     windows = split.windows()
     return {name: rows(window) for name, window in windows.items()} if windows else _drawn(config, split, rows(None))
 
@@ -145,6 +148,7 @@ class FileSource:
         form: `parquet`, `csv` or `json`; by the files' suffix if empty.
         time: The column that `window` is over.
         window: Which rows; all if None.
+        part: A column and the text that it holds in the rows that are taken; all if None.
     """
 
     def __init__(
@@ -156,12 +160,14 @@ class FileSource:
         form: str = "",
         time: str | None = None,
         window: TimeRange | None = None,
+        part: tuple[str, str] | None = None,
     ) -> None:
         self._patterns = patterns
         self._base, self._scratch = base, scratch
         self._form = form
-        self._time, self._window = time, window
+        self._time, self._window, self._part = time, window, part
         self.place = ", ".join(patterns) + (f" ({window})" if window is not None else "")
+        self.place += f" ({part[0]} = {part[1]})" if part is not None else ""
 
     @cached_property
     def _files(self) -> Files:
@@ -198,6 +204,15 @@ class FileSource:
         return ds.dataset([str(path) for path in paths], format=form)
 
     def _condition(self, schema: pa.Schema) -> pc.Expression | None:
+        if self._part is not None:
+            column, value = self._part
+            if column not in schema.names:
+                raise DataError(
+                    f"There is no column '{column}' in the data, which data.split.column names",
+                    place=self.place,
+                    next_step=suggestion(column, schema.names),
+                )
+            return ds.field(column) == value
         if self._window is None or self._time is None:
             return None
         if self._time not in schema.names:

@@ -1,0 +1,201 @@
+"""What each component does: a step of accelerator.steps, with its values from the pipeline and back to it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from accelerator import config as configuration
+from accelerator.config import Config
+from accelerator.errors import AcceleratorError
+from accelerator.pipelines import failures
+from accelerator.pipelines.execution import Execution
+from accelerator.signature import FILE, Signature
+from accelerator.steps.images import Images
+from accelerator.storage import folder
+
+_SAMPLE = 200
+"""Rows of the test split that a canary is asked with, in turn."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A step under way.
+
+    Args:
+        config: The project, with the run's project and region.
+        execution: Its values.
+        run: The name of the pipeline run.
+        images: What jobs and endpoints run.
+    """
+
+    config: Config
+    execution: Execution
+    run: str
+    images: Images
+
+    def __getitem__(self, name: str) -> Any:
+        return self.execution.parameters.get(name)
+
+
+def preprocess(task: Task) -> None:
+    """Beam over the raw tables."""
+    from accelerator import preprocessing
+
+    done = preprocessing.run(task.config, run_id=task.run)
+    task.execution.output("counts", asdict(done))
+
+
+def training_set(task: Task) -> None:
+    """The run's rows and their splits."""
+    from accelerator.steps import training_set as step
+
+    given = {name: task[name] for name in ("train", "validation", "test") if task[name]}
+    config = task.config
+    if given:
+        config = configuration.load(
+            config.path,
+            overrides=[
+                f"project={config.project}",
+                f"region={config.region}",
+                *(f"data.split.{name}={value}" for name, value in given.items()),
+            ],
+        )
+    made = step.make(config, f"training_set_{task.run}")
+    task.execution.output("table", made.table)
+    task.execution.output("rows", made.rows)
+    task.execution.artifact("training_set", uri=f"bq://{made.table}", metadata={"rows": made.rows})
+
+
+def dataset(task: Task) -> None:
+    """The Vertex AI dataset of the training set."""
+    from accelerator.steps import dataset as step
+
+    made = step.create(task.config, task["table"], task.run)
+    task.execution.output("dataset", made.resource_name)
+    _resource(task, "vertex_dataset", made.resource_name)
+
+
+def tune(task: Task) -> None:
+    """The search for hyperparameters."""
+    from accelerator.steps import training_set as rows
+    from accelerator.steps import tune as step
+
+    found = step.tune(task.config, task.images.training, task.run, rows.settings(task["table"]))
+    task.execution.output("hyperparameters", found.hyperparameters)
+    assert task.config.tuning is not None
+    task.execution.artifact(
+        "best_trial",
+        metadata={task.config.tuning.metric: found.metric, "trials": found.trials, "failed_trials": found.failed},
+    )
+
+
+def train(task: Task) -> None:
+    """Training on the dataset."""
+    from google.cloud import aiplatform
+
+    from accelerator.steps import train as step
+
+    aiplatform.init(project=task.config.project, location=task.config.region)
+    trained = step.train(
+        task.config,
+        task.images.training,
+        aiplatform.TabularDataset(task["dataset"]),
+        task.run,
+        task["hyperparameters"],
+    )
+    task.execution.output("artifact_uri", trained.artifact_uri)
+    task.execution.output("job", trained.job)
+    task.execution.artifact("model", uri=trained.artifact_uri)
+    task.execution.artifact("training_metrics", metadata=trained.metrics)
+
+
+def register(task: Task) -> None:
+    """The model version, with its evaluation; champion at once where nothing is deployed."""
+    from accelerator.steps import register as step
+    from accelerator.steps.train import Trained
+
+    config = task.config
+    trained = Trained(task["job"], task["artifact_uri"], task["metrics"])
+    model = step.register(config, trained, task.images.prediction)
+    if config.deployment is None:
+        step.crown(config, model.version_id)
+    task.execution.output("version", model.version_id)
+    _resource(task, "vertex_model", f"{model.resource_name}@{model.version_id}")
+
+
+def deploy(task: Task) -> None:
+    """The canary."""
+    from accelerator.steps import deploy as step
+
+    canary = step.start_canary(task.config, _model(task))
+    for name, value in asdict(canary).items():
+        task.execution.output(name, value)
+
+
+def promote(task: Task) -> None:
+    """All traffic for a canary that has shown itself; none for one that has not."""
+    from accelerator.steps import deploy as step
+    from accelerator.steps import training_set as rows
+
+    canary = step.Canary(task["endpoint"], task["deployed_model"], int(task["share"]))
+    uri = _model(task).uri
+    signature = Signature.parse(folder(uri).read(FILE) or b"null", f"{uri}/{FILE}")
+    columns = [feature.name for feature in signature.features]
+    found = rows.sample(task["table"], task.config.project, columns, "test", _SAMPLE)
+    try:
+        checked = step.check(task.config, canary, found)
+    except BaseException:
+        step.withdraw(canary)
+        raise
+    step.promote(task.config, canary, task["version"])
+    task.execution.artifact("canary", metadata=asdict(checked))
+
+
+def predict(task: Task) -> None:
+    """Batch prediction by a version or the champion."""
+    from accelerator.steps import batch
+
+    predicted = batch.predict(task.config, _model(task), task.run, task["source"] or "")
+    task.execution.output("predictions", predicted.rows)
+    task.execution.artifact("table", uri=f"bq://{predicted.table}", metadata=asdict(predicted))
+
+
+def record(task: Task) -> None:
+    """The run's row, whatever has become of the run."""
+    from accelerator.steps import record as step
+
+    status = task["status"]
+    status = json.loads(status) if isinstance(status, str) else status
+    failure = failures.read(task.config, task.run)
+    task.execution.output("row", step.record(task.config, task["job"], status, failure, task.images.tag))
+
+
+def _model(task: Task) -> Any:
+    """The model version that a step is about: by number or alias."""
+    from google.cloud import aiplatform
+
+    from accelerator.steps import register as step
+
+    known = step.find(task.config)
+    if known is None:
+        raise AcceleratorError(
+            f"No model {task.config.model.name} is registered",
+            place=f"{task.config.project}, {task.config.region}",
+            next_step="run the training pipeline first",
+        )
+    return aiplatform.Model(f"{known.resource_name}@{task['version']}")
+
+
+def _resource(task: Task, artifact: str, name: str) -> None:
+    """An artifact that stands for a resource, as Google's own components write them."""
+    uri = f"https://{task.config.region}-aiplatform.googleapis.com/v1/{name}"
+    task.execution.artifact(artifact, uri=uri, metadata={"resourceName": name})
+
+
+TASKS: Mapping[str, Callable[[Task], None]] = {
+    task.__name__: task
+    for task in (preprocess, training_set, dataset, tune, train, register, deploy, promote, predict, record)
+}
