@@ -114,11 +114,12 @@ def execute(
 def demo(
     target: TargetOption = Target.local,
     project: Annotated[str, typer.Option(help="The project, in place of that in mlops.yaml.")] = "",
+    worse: Annotated[bool, typer.Option("--worse", help="Train a worse model, which the gate refuses.")] = False,
 ) -> None:
-    """From a table in BigQuery to a prediction from an endpoint, on the flights of 2013."""
+    """From raw tables in BigQuery through the training pipeline to predictions, on the flights of 2013."""
     from accelerator.cli.demo import demo as run
 
-    run(target.value, project)
+    run(target.value, project, worse)
 
 
 @app.command()

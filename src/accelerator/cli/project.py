@@ -23,12 +23,11 @@ def load(path: Path, target: str, project: str = "") -> Config:
     return config
 
 
-def pipeline(config: Config, name: str) -> Pipeline:
+def pipeline(config: Config, name: str, steps: Steps | None = None) -> Pipeline:
     """One of the project's pipelines, its images built."""
     from accelerator.steps import build
 
-    steps = Steps()
-    with steps.step(f"Images of {config.model.name}") as say:
+    with (steps or Steps()).step(f"Images of {config.model.name}") as say:
         images = build.build(config)
         say(f"version {images.tag}")
     return parse(compiled.compiled(config, images, name), f"the {name} pipeline of {config.path}")

@@ -81,16 +81,11 @@ def run(source: str, parameters: Sequence[str], settings: Settings) -> None:
     else:
         vertex = Vertex(settings.target, settings.project, settings.location)
         pipeline = load(source, vertex)
-    submit(vertex, pipeline, parameters, settings)
-
-
-def submit(vertex: Vertex, pipeline: Pipeline, parameters: Sequence[str], settings: Settings) -> None:
-    """Submits a pipeline that is at hand; otherwise as `run`."""
     values = parse(parameters, pipeline.spec, pipeline.parameters)
     if pipeline.left_out:
         names = ", ".join(pipeline.left_out)
         print(f"Its settings for {names} are left out: Vertex AI Pipelines knows none.", file=sys.stderr)
-    job = _submit(vertex, pipeline, values, settings)
+    job = submit(vertex, pipeline, values, settings)
     name = job["name"]
     if not settings.wait:
         said = {"name": name, "state": job["state"], "console": page(vertex, name), "logs": hint(vertex, "logs", name)}
@@ -101,7 +96,7 @@ def submit(vertex: Vertex, pipeline: Pipeline, parameters: Sequence[str], settin
             print_where(said)
         return
     try:
-        job = _watch(vertex, name, settings.as_json)
+        job = watch(vertex, name, settings.as_json)
     except KeyboardInterrupt:
         print(f"The run goes on. To end it: {hint(vertex, 'cancel', name)}", file=sys.stderr)
         raise typer.Exit(130) from None
@@ -142,7 +137,12 @@ def cancel(name: str, target: str, project: str, location: str) -> None:
     )
 
 
-def _submit(vertex: Vertex, pipeline: Pipeline, values: Mapping[str, Any], settings: Settings) -> Any:
+def submit(vertex: Vertex, pipeline: Pipeline, values: Mapping[str, Any], settings: Settings) -> Any:
+    """Submits a pipeline; gives the PipelineJob.
+
+    Raises:
+        AcceleratorError: Vertex AI does not take it.
+    """
     spec = pipeline.spec
     if not settings.caching:
         spec = _without_caching(spec)
@@ -203,8 +203,12 @@ def _make_bucket(vertex: Vertex, root: str) -> None:
                 raise PipelineError(error.headline, place=f"gs://{bucket}") from None
 
 
-def _watch(vertex: Vertex, name: str, as_json: bool) -> Any:
-    """Show a run until it is over; gives it as it is then."""
+def watch(vertex: Vertex, name: str, as_json: bool) -> Any:
+    """Shows a run until it is over; gives it as it is then.
+
+    Raises:
+        LostError: It can no longer be read.
+    """
     shown = view(as_json)
     title = name.rpartition("/")[2]
     answered = time.monotonic()

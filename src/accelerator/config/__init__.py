@@ -52,8 +52,6 @@ class Config(Section):
     model: Model
     data_validation: DataValidation | None = None
     training: Training = Training()
-    preprocessing: None = None
-    data_validation: None = None
     tuning: Annotated[Tuning | None, OFF] = None
     validation: Validation = Validation()
     deployment: Annotated[Deployment | None, OFF] = Deployment()

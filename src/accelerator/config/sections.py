@@ -234,12 +234,26 @@ class Tuning(Section):
 
 
 class Validation(Section):
-    """The gate a new model passes before it is deployed."""
+    """The gate a new model passes before it is deployed. Metrics have the names of accelerator.evaluation.metrics."""
 
     thresholds: dict[str, float] = {}
+    """By metric, what it must reach; of errors and losses, what it must not exceed."""
     slices: tuple[Name, ...] = ()
+    """Columns, features or not, by whose values the metrics are told apart."""
+    slice_thresholds: dict[str, float] = {}
+    """The same as `thresholds` for every slice that is large enough."""
+    slice_rows: int = Field(default=200, ge=1)
+    """Rows that a slice has to have before thresholds are held against it."""
     beat: Name | None = None
-    """Alias of the model version that must not be better on the same rows."""
+    """The alias of the version that must be beaten on the same rows; where no version has it, thresholds decide."""
+    metric: Name | None = None
+    """What the two are compared by: `tuning.metric`, else AUC or RMSE, where nothing is said."""
+    by: float = 0.0
+    """The improvement that must be shown; a negative one allows to be that much worse."""
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    """Of the interval whose lower end has to be above `by`."""
+    resamples: int = Field(default=500, ge=50)
+    """Of the bootstrap that gives the interval."""
 
 
 class CanaryCheck(Section):

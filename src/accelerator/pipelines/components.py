@@ -22,14 +22,9 @@ RUN = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
 
 @dataclass(frozen=True)
 class Components:
-    """A component for each step; the attributes are KFP components, to be called inside of a pipeline.
+    """A component for each step; the attributes are KFP components, to be called inside of a pipeline."""
 
-    A step whose image the project does not have runs in none of its pipelines.
-    """
-
-    preprocess: Any
     training_set: Any
-    validate_data: Any
     dataset: Any
     tune: Any
     train: Any
@@ -45,12 +40,12 @@ def components(images: Images) -> Components:
     """The components of a project.
 
     Args:
-        images: What it is built into; a step that needs no image of its own runs in the training image.
+        images: What it is built into; the steps run in the training image.
     """
 
-    def container(step: str, image: str = "") -> dsl.ContainerSpec:
+    def container(step: str) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(
-            image=image or images.training,
+            image=images.training,
             command=["python", "-m", "accelerator.pipelines", step],
             args=[
                 "--executor_input",
@@ -67,10 +62,6 @@ def components(images: Images) -> Components:
         )
 
     @dsl.container_component
-    def preprocess(counts: dsl.OutputPath(dict)):
-        return container("preprocess", images.preprocessing)
-
-    @dsl.container_component
     def training_set(
         train: str,
         validation: str,
@@ -80,10 +71,6 @@ def components(images: Images) -> Components:
         training_set: dsl.Output[dsl.Dataset],
     ):
         return container("training_set")
-
-    @dsl.container_component
-    def validate_data(table: str, report: dsl.Output[dsl.HTML], statistics: dsl.Output[dsl.Artifact]):
-        return container("validate_data", images.data_validation)
 
     @dsl.container_component
     def dataset(
@@ -116,6 +103,7 @@ def components(images: Images) -> Components:
     def validate_model(
         table: str,
         artifact_uri: str,
+        hyperparameters: dict,
         valid: dsl.OutputPath(bool),
         reasons: dsl.OutputPath(list),
         metrics: dsl.OutputPath(dict),
@@ -175,9 +163,7 @@ def components(images: Images) -> Components:
         return container("record")
 
     return Components(
-        preprocess=preprocess,
         training_set=training_set,
-        validate_data=validate_data,
         dataset=dataset,
         tune=tune,
         train=train,

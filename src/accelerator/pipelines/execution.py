@@ -32,6 +32,15 @@ class Execution:
         """The values of the input parameters, by name."""
         return dict(self._inputs.get("parameterValues", {}))
 
+    def read(self, name: str) -> bytes:
+        """The content of an input artifact that is one file."""
+        (artifact,) = self._inputs["artifacts"][name]["artifacts"]
+        parent, _, file = str(artifact["uri"]).rpartition("/")
+        content = folder(parent).read(file)
+        if content is None:
+            raise FileNotFoundError(artifact["uri"])
+        return content
+
     def output(self, name: str, value: Any) -> None:
         """Give an output parameter its value."""
         if name not in self._outputs.get("parameters", {}):

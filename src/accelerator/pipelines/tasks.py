@@ -39,13 +39,10 @@ class Task:
     def __getitem__(self, name: str) -> Any:
         return self.execution.parameters.get(name)
 
-
-def preprocess(task: Task) -> None:
-    """Beam over the raw tables."""
-    from accelerator import preprocessing
-
-    done = preprocessing.run(task.config, run_id=task.run)
-    task.execution.output("counts", asdict(done))
+    def overridden(self, *settings: str) -> Config:
+        """The configuration under further settings, `key.key=value` each."""
+        own = (f"project={self.config.project}", f"region={self.config.region}")
+        return configuration.load(self.config.path, overrides=[*own, *settings])
 
 
 def training_set(task: Task) -> None:
@@ -53,16 +50,7 @@ def training_set(task: Task) -> None:
     from accelerator.steps import training_set as step
 
     given = {name: task[name] for name in ("train", "validation", "test") if task[name]}
-    config = task.config
-    if given:
-        config = configuration.load(
-            config.path,
-            overrides=[
-                f"project={config.project}",
-                f"region={config.region}",
-                *(f"data.split.{name}={value}" for name, value in given.items()),
-            ],
-        )
+    config = task.overridden(*(f"data.split.{name}={value}" for name, value in given.items()))
     made = step.make(config, f"training_set_{task.run}")
     task.execution.output("table", made.table)
     task.execution.output("rows", made.rows)
@@ -112,14 +100,41 @@ def train(task: Task) -> None:
     task.execution.artifact("training_metrics", metadata=trained.metrics)
 
 
+def validate_model(task: Task) -> None:
+    """The gate, with its row in Experiments whatever it says."""
+    from accelerator.evaluation import gate, report, results
+    from accelerator.steps import register as registry
+    from accelerator.steps import training_set as rows
+
+    beat = task.config.validation.beat
+    champion = registry.with_alias(task.config, beat) if beat else None
+    verdict = gate.evaluate(
+        task.overridden(*rows.settings(task["table"])), task["artifact_uri"], champion.uri if champion else ""
+    )
+    results.log_run(task.config, verdict, task.run, task["hyperparameters"])
+    execution = task.execution
+    execution.output("valid", verdict.valid)
+    execution.output("reasons", verdict.reasons)
+    execution.output("metrics", verdict.metrics)
+    execution.write("verdict", json.dumps(verdict.to_json()))
+    execution.write("report", report.markdown(verdict, task.config.model.name))
+    execution.artifact("evaluation", metadata=report.metrics_metadata(verdict))
+    execution.artifact("classification", metadata=report.classification_metadata(verdict))
+    print(report.markdown(verdict, task.config.model.name))
+
+
 def register(task: Task) -> None:
     """The model version, with its evaluation; champion at once where nothing is deployed."""
+    from accelerator.evaluation import results
+    from accelerator.evaluation.gate import Verdict
     from accelerator.steps import register as step
     from accelerator.steps.train import Trained
 
     config = task.config
     trained = Trained(task["job"], task["artifact_uri"], task["metrics"])
     model = step.register(config, trained, task.images.prediction)
+    verdict = Verdict.of_json(json.loads(task.execution.read("verdict")))
+    results.import_evaluation(config, verdict, model, task.run)
     if config.deployment is None:
         step.crown(config, model.version_id)
     task.execution.output("version", model.version_id)
@@ -195,7 +210,17 @@ def _resource(task: Task, artifact: str, name: str) -> None:
     task.execution.artifact(artifact, uri=uri, metadata={"resourceName": name})
 
 
-TASKS: Mapping[str, Callable[[Task], None]] = {
-    task.__name__: task
-    for task in (preprocess, training_set, dataset, tune, train, register, deploy, promote, predict, record)
-}
+_STEPS = (
+    training_set,
+    dataset,
+    tune,
+    train,
+    validate_model,
+    register,
+    deploy,
+    promote,
+    predict,
+    record,
+)
+TASKS: Mapping[str, Callable[[Task], None]] = {step.__name__: step for step in _STEPS}
+"""By name, what `python -m accelerator.pipelines` does."""

@@ -17,7 +17,7 @@ def training_pipeline(config: Config, steps: Components) -> Any:
     """The pipeline of a project, a KFP pipeline to be compiled.
 
     Args:
-        config: Which steps there are: preprocessing, data validation, tuning, deployment and batch prediction are left
+        config: Which steps there are: tuning, deployment and batch prediction are left
             out where their section is.
         steps: The components.
     """
@@ -33,22 +33,18 @@ def training_pipeline(config: Config, steps: Components) -> Any:
         record.set_display_name("record")
         with dsl.ExitHandler(record, name="run"):
             rows = uncached(steps.training_set(train=train, validation=validation, test=test))
-            if config.preprocessing is not None:
-                rows.after(uncached(steps.preprocess()))
             table = rows.outputs["table"]
             dataset = uncached(steps.dataset(table=table))
-            checked = None
-            if config.data_validation is not None:
-                checked = uncached(steps.validate_data(table=table))
-                dataset.after(checked)
             hyperparameters: Any = dict(config.training.hyperparameters)
             if config.tuning is not None:
                 tuned = uncached(steps.tune(table=table))
-                if checked is not None:
-                    tuned.after(checked)
                 hyperparameters = tuned.outputs["hyperparameters"]
             trained = uncached(steps.train(dataset=dataset.outputs["dataset"], hyperparameters=hyperparameters))
-            gate = uncached(steps.validate_model(table=table, artifact_uri=trained.outputs["artifact_uri"]))
+            gate = uncached(
+                steps.validate_model(
+                    table=table, artifact_uri=trained.outputs["artifact_uri"], hyperparameters=hyperparameters
+                )
+            )
             with dsl.If(gate.outputs["valid"] == True, name="valid"):  # noqa: E712 - KFP's operator
                 registered = uncached(
                     steps.register(

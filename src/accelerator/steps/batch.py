@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -103,11 +104,9 @@ def predict(config: Config, model: Any, run: str, source: str = "") -> Predicted
 
 
 def _wait(jobs: Any, job: Any) -> Any:
-    import time
-
     from google.cloud.aiplatform_v1.types import JobState
 
-    pause = 0.2
+    began = time.monotonic()
     while job.state not in (
         JobState.JOB_STATE_SUCCEEDED,
         JobState.JOB_STATE_PARTIALLY_SUCCEEDED,
@@ -115,8 +114,8 @@ def _wait(jobs: Any, job: Any) -> Any:
         JobState.JOB_STATE_CANCELLED,
         JobState.JOB_STATE_EXPIRED,
     ):
-        time.sleep(pause)
-        pause = min(15.0, pause * 1.5)
+        # the longer it takes, the less often it is looked at
+        time.sleep(min(15.0, max(0.5, (time.monotonic() - began) / 20)))
         job = jobs.get_batch_prediction_job(name=job.name)
     if job.state not in (JobState.JOB_STATE_SUCCEEDED, JobState.JOB_STATE_PARTIALLY_SUCCEEDED):
         raise BatchPredictionError(

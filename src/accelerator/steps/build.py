@@ -22,12 +22,7 @@ from accelerator.steps.storage import ensure_bucket
 
 REPOSITORY = "mlops"
 """The Artifact Registry repository that all images are in."""
-KINDS = {
-    "training": "training",
-    "prediction": "prediction",
-    "preprocessing": "preprocessing",
-    "data_validation": "data-validation",
-}
+KINDS = {"training": "training", "prediction": "prediction"}
 """By field of `Images`, the folder of `images/` and the end of the image's name."""
 TIMEOUT = 3600.0
 """Seconds that a build may take."""
@@ -62,7 +57,7 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
     bucket = ensure_bucket(client, config.bucket_name, config.region)
     name = f"source/{config.model.name}-{images.tag}.tgz"
     bucket.blob(name).upload_from_string(source, content_type="application/gzip")
-    uris = {field: uri for field, uri in asdict(images).items() if uri}
+    uris = asdict(images)
     request = cloudbuild_v1.Build(
         source=cloudbuild_v1.Source(storage_source=cloudbuild_v1.StorageSource(bucket=bucket.name, object_=name)),
         steps=[step for field, uri in uris.items() for step in _steps(config, KINDS[field], uri, images.tag)],
@@ -89,19 +84,7 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
 
 def _named(config: Config, source: bytes) -> Images:
     tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
-    wanted = {
-        "training": True,
-        "prediction": True,
-        "preprocessing": config.preprocessing is not None,
-        "data_validation": config.data_validation is not None,
-    }
-    return Images(
-        **{
-            field: image(config, f"{config.model.name}-{KINDS[field]}", tag)
-            for field, is_wanted in wanted.items()
-            if is_wanted
-        }
-    )
+    return Images(**{field: image(config, f"{config.model.name}-{kind}", tag) for field, kind in KINDS.items()})
 
 
 def image(config: Config, name: str, tag: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from accelerator.steps import register
 
 _MOST_PER_ANSWER = 4
 """How many times the requests that a share of the traffic needs on average are sent at most."""
+
+_AT_ONCE = 4
+"""Requests under way at a time."""
 
 
 class DeploymentError(AcceleratorError):
@@ -110,10 +114,12 @@ def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]
 
     wanted = _deployment(config).check
     endpoint = aiplatform.Endpoint(canary.endpoint)
-    most = wanted.requests * 100 // canary.share * _MOST_PER_ANSWER
     took: list[float] = []
     failures: list[str] = []
-    for number in range(most):
+
+    def ask(number: int) -> None:
+        if len(took) + len(failures) >= wanted.requests:
+            return
         began = time.monotonic()
         try:
             answer = endpoint.predict(instances=[dict(instances[number % len(instances)])])
@@ -122,8 +128,9 @@ def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]
         else:
             if answer.deployed_model_id == canary.deployed_model:
                 took.append(time.monotonic() - began)
-        if len(took) + len(failures) >= wanted.requests:
-            break
+
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        list(pool.map(ask, range(wanted.requests * 100 // canary.share * _MOST_PER_ANSWER)))
     place = f"{canary.endpoint}, deployed model {canary.deployed_model}"
     tried = len(took) + len(failures)
     if not took or len(failures) > wanted.max_error_rate * tried:

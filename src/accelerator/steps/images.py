@@ -10,16 +10,12 @@ class Images:
     """What was built: the images that the steps, jobs and endpoints of a project run.
 
     Args:
-        training: Training, tuning, and every step without an image of its own.
+        training: Training, tuning, and the steps of pipelines.
         prediction: Endpoints and batch prediction.
-        preprocessing: Beam; empty where the project preprocesses nothing.
-        data_validation: TensorFlow Data Validation; empty where it is not used.
     """
 
     training: str
     prediction: str
-    preprocessing: str = ""
-    data_validation: str = ""
 
     @property
     def tag(self) -> str:

@@ -71,6 +71,17 @@ def record(
     return made
 
 
+def find(config: Config, run: str) -> dict[str, Any] | None:
+    """The row of a run, its JSON columns as values; None if there is none."""
+    from google.cloud import bigquery
+
+    warehouse = bigquery.Client(project=config.project, location=location(config))
+    job = bigquery.QueryJobConfig(query_parameters=[bigquery.ScalarQueryParameter("run", "STRING", run)])
+    table = config.runs if config.runs.count(".") > 1 else f"{config.project}.{config.runs}"
+    found = list(warehouse.query_and_wait(f"SELECT * FROM `{table}` WHERE run = @run", job_config=job))
+    return dict(found[0]) if found else None
+
+
 def row(config: Config, job: Any, status: Mapping[str, Any], failure: tuple[str, str], version: str) -> dict[str, Any]:
     """A run's row, of what its tasks have given.
 
