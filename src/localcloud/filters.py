@@ -229,6 +229,9 @@ class _Parser:
             if virtual is not None:
                 return _compare_virtual(virtual, operator, arguments)
             path = self.path(segments)
+            leaf = path.leaf
+            if operator == ":" and leaf is not None and leaf.is_repeated and leaf.type == Field.TYPE_STRING:
+                operator = "="  # a list has an element or has it not; a text has parts
             tests = [comparison(path, operator, argument) for argument in arguments]
         except InvalidArgument as problem:
             raise self.error(problem.message.rstrip("."), start) from None
@@ -247,11 +250,14 @@ class _Parser:
 
 def _compare_virtual(read: VirtualField, operator: str, arguments: list[Argument]) -> Test:
     tests = [comparison(None, operator, argument) for argument in arguments]
+    # a list has an element or has it not; a text has parts
+    of_lists = [comparison(None, "=", argument) for argument in arguments] if operator == ":" else tests
 
     def test(message: Any) -> bool:
         value = read(message)
-        values = value if isinstance(value, (list, tuple, set, frozenset)) else [value]
-        return any(each(item) for item in values if item is not None for each in tests)
+        if isinstance(value, (list, tuple, set, frozenset)):
+            return any(each(item) for item in value for each in of_lists)
+        return value is not None and any(each(value) for each in tests)
 
     return test
 

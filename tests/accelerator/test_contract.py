@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,3 +124,39 @@ def test_a_file_that_is_not_there_or_hides_another(tmp_path: Path) -> None:
 def test_no_train(tmp_path: Path) -> None:
     with pytest.raises(CodeError, match="defines no function named train"):
         load_plugin(write(tmp_path, "")).trainer()
+
+
+@pytest.mark.parametrize(
+    ("space", "words"),
+    [
+        ({"depth": Integer(1, 3, when={"kind": ["a"]})}, "names 'kind', which is not in search_space"),
+        ({"kind": Categorical(["a"]), "depth": Integer(1, 3, when={"kind": ["b"]})}, "'kind' is never 'b'"),
+        ({"kind": Double(0, 1), "depth": Integer(1, 3, when={"kind": [0.5]})}, "is a Double"),
+        ({"kind": Categorical(["a"]), "depth": Integer(1, 3, when={"kind": []})}, "lists no values"),
+        (
+            {"a": Integer(1, 3, when={"b": [1]}), "b": Integer(1, 3, when={"a": [1]})},
+            "depend on itself",
+        ),
+        (
+            {"a": Integer(1, 3), "b": Integer(1, 3), "c": Integer(1, 3, when={"a": [1], "b": [1]})},
+            "names 2 parameters",
+        ),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_named(tmp_path: Path, space: dict[str, Any], words: str) -> None:
+    code = tmp_path / "other.py"
+    code.write_text(f"from accelerator.contract import *\nsearch_space = {space!r}\n")
+    with pytest.raises(CodeError) as raised:
+        load_plugin(code)
+    assert words in raised.value.headline
+
+
+def test_a_parameter_under_a_condition_needs_a_default(tmp_path: Path) -> None:
+    code = tmp_path / "other.py"
+    code.write_text(
+        "from accelerator.contract import *\n"
+        "search_space = {'kind': Categorical(['a']), 'depth': Integer(1, 3, when={'kind': ['a']})}\n"
+        "def train(train, validation, kind, depth): ...\n"
+    )
+    with pytest.raises(CodeError, match="no default"):
+        load_plugin(code)

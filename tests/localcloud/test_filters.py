@@ -135,6 +135,9 @@ def test_struct_fields_functions_and_virtual_fields() -> None:
     assert found('in_context("a/c")')
     assert not found('in_context("a/d") OR NOT in_context("a/b")')
     assert found('parent_contexts:"a/x","a/b"')
+    assert found("context:x2")
+    assert not found('parent_contexts:"a"')
+    assert not found("context:x")
     assert found("context=x2 AND NOT context=x3")
 
 

@@ -23,13 +23,22 @@ def load(path: Path, target: str, project: str = "") -> Config:
     return config
 
 
-def pipeline(config: Config, name: str, steps: Steps | None = None) -> Pipeline:
-    """One of the project's pipelines, its images built."""
+def pipeline(config: Config, name: str, steps: Steps | None) -> Pipeline:
+    """One of the project's pipelines, its images built.
+
+    Args:
+        config: The project.
+        name: Which pipeline.
+        steps: Where the build is told of; None for scripts.
+    """
     from accelerator.steps import build
 
-    with (steps or Steps()).step(f"Images of {config.model.name}") as say:
+    if steps is None:
         images = build.build(config)
-        say(f"version {images.tag}")
+    else:
+        with steps.step(f"Images of {config.model.name}") as say:
+            images = build.build(config)
+            say(f"version {images.tag}")
     return parse(compiled.compiled(config, images, name), f"the {name} pipeline of {config.path}")
 
 

@@ -20,7 +20,7 @@ import typer
 
 from accelerator.cli import project
 from accelerator.cli import vertex as api
-from accelerator.cli.output import console, print_json
+from accelerator.cli.output import Steps, console, print_json
 from accelerator.cli.pipeline_file import Pipeline, PipelineError, load
 from accelerator.cli.pipeline_parameters import parse, runtime_values
 from accelerator.cli.run_end import CANCELLED, SUCCEEDED, hint, page, print_summary, print_where, summary
@@ -77,7 +77,7 @@ def run(source: str, parameters: Sequence[str], settings: Settings) -> None:
     if source in project.NAMES:
         config = project.load(settings.config, settings.target, settings.project)
         vertex = Vertex(settings.target, config.project, config.region)
-        pipeline = project.pipeline(config, source)
+        pipeline = project.pipeline(config, source, None if settings.as_json else Steps())
     else:
         vertex = Vertex(settings.target, settings.project, settings.location)
         pipeline = load(source, vertex)

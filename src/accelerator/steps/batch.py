@@ -92,12 +92,12 @@ def predict(config: Config, model: Any, run: str, source: str = "") -> Predicted
     job = _wait(jobs, job)
     output = f"{job.output_info.bigquery_output_dataset.removeprefix('bq://')}.{job.output_info.bigquery_output_table}"
     stats = job.completion_stats
-    rows = _append(client, config, output, target, model, run)
+    _append(client, output, target, model, run)
     return Predicted(
         job=job.name,
         source=table,
         table=target,
-        rows=rows,
+        rows=stats.successful_count,
         failed=stats.failed_count,
         errors=output.replace(".predictions_", ".errors_") if stats.failed_count else "",
     )
@@ -126,8 +126,8 @@ def _wait(jobs: Any, job: Any) -> Any:
     return job
 
 
-def _append(client: Any, config: Config, output: str, target: str, model: Any, run: str) -> int:
-    """Put the job's predictions, with who made them and when, behind those that are there; gives how many."""
+def _append(client: Any, output: str, target: str, model: Any, run: str) -> None:
+    """Put the job's predictions, with who made them and when, behind those that are there."""
     from google.cloud import bigquery
 
     job = bigquery.QueryJobConfig(
@@ -142,9 +142,8 @@ def _append(client: Any, config: Config, output: str, target: str, model: Any, r
         ],
     )
     query = f"SELECT *, @version AS model_version, @run AS run, @at AS predicted_at FROM `{output}`"
-    rows = client.query_and_wait(query, job_config=job).total_rows
+    client.query_and_wait(query, job_config=job)
     client.delete_table(output)
-    return int(rows)
 
 
 def _excluded(config: Config, columns: list[str]) -> list[str]:

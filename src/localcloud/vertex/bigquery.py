@@ -13,20 +13,12 @@ from typing import Any
 
 import httpx
 
-from localcloud.errors import CloudError, Code
+from localcloud.errors import Code, of
 from localcloud.service import Cloud
 
 _ROOT = "https://bigquery.googleapis.com/bigquery/v2"
 _TIMEOUT = 600.0
 _LOOK_SECONDS = 0.1
-
-
-class BigQueryError(CloudError):
-    """BigQuery has refused something."""
-
-    def __init__(self, code: Code, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 class BigQuery:
@@ -113,7 +105,7 @@ class BigQuery:
         """Run a job to its end.
 
         Raises:
-            BigQueryError: It failed.
+            CloudError: It failed.
         """
         job = self._ask("POST", f"projects/{self._project}/jobs", {"configuration": configuration})
         while job["status"]["state"] != "DONE":
@@ -125,7 +117,7 @@ class BigQuery:
             )
         if error := job["status"].get("errorResult"):
             code = Code.NOT_FOUND if error.get("reason") == "notFound" else Code.INVALID_ARGUMENT
-            raise BigQueryError(code, error["message"])
+            raise of(code, error["message"])
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         answer = self._client.request(method, f"{_ROOT}/{path}", json=body)
@@ -135,7 +127,7 @@ class BigQuery:
             message = answer.json()["error"]["message"]
         except (ValueError, KeyError):
             message = answer.text
-        raise BigQueryError(Code.of_http(answer.status_code), message)
+        raise of(Code.of_http(answer.status_code), message)
 
 
 def split(table: str) -> tuple[str, str, str]:

@@ -1,0 +1,117 @@
+"""The training pipeline by `mlops run training`: to a champion, to a closed gate, to a failed step, and its row."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+from google.cloud import aiplatform, aiplatform_v1, bigquery
+from tests.accelerator.project import load_orders, make
+from tests.conftest import REGION, LocalCloud
+
+from accelerator.config import Config
+from accelerator.pipelines import compiled
+from accelerator.steps import build, register
+
+
+@pytest.fixture(scope="module")
+def config(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Config:
+    """The project of this module, with its table in BigQuery."""
+    folder = tmp_path_factory.mktemp("pipelines")
+    made = make(folder / "project", f"test-{uuid.uuid4().hex[:12]}")
+    load_orders(made, folder)
+    return made
+
+
+def mlops(cloud: LocalCloud, config: Config, *arguments: str, code: int = 0) -> str:
+    """Runs the command line in the project's folder."""
+    environment = {**os.environ, **cloud.environment(config.project), "MLOPS_HOME": str(cloud.root)}
+    command = [sys.executable, "-m", "accelerator.cli", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=config.directory, timeout=500)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout
+
+
+def row(config: Config, run: str) -> dict[str, Any]:
+    """The run's row in the run-metadata table."""
+    client = bigquery.Client(project=config.project)
+    (found,) = client.query_and_wait(f"SELECT * FROM mlops.runs WHERE run = '{run}'")
+    return dict(found)
+
+
+@pytest.mark.timeout(900)
+def test_runs_and_their_rows(cloud: LocalCloud, config: Config) -> None:
+    said = json.loads(mlops(cloud, config, "run", "training", "--json"))
+    first = row(config, said["name"].rpartition("/")[2])
+    assert (first["state"], first["valid"], first["model_version"]) == ("SUCCEEDED", True, "1")
+    assert first["metrics"]["auc"] > 0.8
+    assert set(first["hyperparameters"]) == {"c"}
+    assert first["rows"]["train"] > 100
+    assert (first["predictions"], first["error"]) == (400, None)
+    assert {"tune", "train", "validate-model", "promote", "predict"} <= set(first["durations"])
+    assert first["pipeline_version"] == build.images_of(config).tag
+
+    aiplatform.init(project=config.project, location=REGION, experiment="returns")
+    champion = register.with_alias(config, register.CHAMPION)
+    assert champion is not None
+    client = aiplatform_v1.ModelServiceClient(client_options={"api_endpoint": f"{REGION}-aiplatform.googleapis.com"})
+    (evaluation,) = client.list_model_evaluations(parent=champion.resource_name)
+    assert evaluation.metrics["auRoc"] == pytest.approx(first["metrics"]["auc"])
+    slices = {found.slice_.value for found in client.list_model_evaluation_slices(parent=evaluation.name)}
+    assert slices == {"shop=north", "shop=south"}
+    warehouse = bigquery.Client(project=config.project)
+    (predicted,) = warehouse.query_and_wait(
+        "SELECT COUNT(*) AS n, ANY_VALUE(model_version) AS version, ANY_VALUE(prediction) AS prediction, "
+        "COUNT(returned) AS labels FROM shop.predictions"
+    )
+    assert (predicted["n"], predicted["version"]) == (400, "1")
+    assert set(json.loads(predicted["prediction"])) == {"classes", "scores"}
+
+    # the same data again: no better, so the champion stays; and the run is a success that promotes nothing
+    said = json.loads(mlops(cloud, config, "run", "training", "--json"))
+    second = row(config, said["name"].rpartition("/")[2])
+    assert (second["state"], second["valid"], second["model_version"]) == ("SUCCEEDED", False, None)
+    assert "not shown to be better than the champion" in second["reasons"][0]
+    (endpoint,) = aiplatform.Endpoint.list(filter='display_name="returns"')
+    assert [deployed.model_version_id for deployed in endpoint.list_models()] == ["1"]
+    experiment = aiplatform.get_experiment_df("returns")
+    assert sorted(experiment["param.valid"]) == ["false", "true"]
+
+    # a window without rows: the step that can name it fails, and the row says so
+    said = json.loads(mlops(cloud, config, "run", "training", "--json", "-p", "test=2031-01", code=1))
+    failed = row(config, said["name"].rpartition("/")[2])
+    assert (failed["state"], failed["failed_task"]) == ("FAILED", "training_set")
+    assert "There are no rows in the test split" in failed["error"]
+    assert failed["data_window"]["test"] == "2031-01"
+
+    said = json.loads(mlops(cloud, config, "run", "batch-prediction", "--json", "-p", "source=shop.orders"))
+    batch = row(config, said["name"].rpartition("/")[2])
+    assert (batch["state"], batch["predictions"], batch["valid"]) == ("SUCCEEDED", 400, None)
+
+    assert "are gone" in mlops(cloud, config, "undeploy")
+
+
+def test_the_compiled_file_is_the_same_whatever_the_target(config: Config, tmp_path: Path) -> None:
+    images = build.images_of(config)
+    spec = compiled.compiled(config, images, "training")
+    assert compiled.compiled(config, images, "training") == spec
+    assert "127.0.0.1" not in spec
+    for name, switched in (("tune", "tuning=off"), ("deploy", "deployment=off"), ("predict", "batch_prediction=off")):
+        assert f"name: {name}\n" in spec
+        from accelerator import config as configuration
+
+        without = configuration.load(config.directory, overrides=[switched])
+        assert f"name: {name}\n" not in compiled.compiled(without, images, "training")
+
+
+def test_pipelines_that_there_are_not_are_named(cloud: LocalCloud, config: Config, tmp_path: Path) -> None:
+    mlops(cloud, config, "compile", "training", "-o", str(tmp_path / "training.yaml"))
+    assert "returns-training" in (tmp_path / "training.yaml").read_text()
+    mlops(cloud, config, "compile", "trainings", code=1)
+    mlops(cloud, config, "compile", "training", "-c", str(tmp_path), code=1)
