@@ -6,18 +6,18 @@ from sklearn.metrics import log_loss, roc_auc_score
 from accelerator.contract import Double, Integer
 
 search_space = {
-    "learning_rate": Double(0.01, 0.3, scale="log"),
+    "learning_rate": Double(0.03, 0.3, scale="log"),
     "max_leaf_nodes": Integer(8, 64),
     "min_samples_leaf": Integer(20, 1000, scale="log"),
 }
 
 
-def train(train, validation, learning_rate=0.05, max_leaf_nodes=15, min_samples_leaf=200, seed=0):
+def train(train, validation, learning_rate=0.1, max_leaf_nodes=15, min_samples_leaf=200, seed=0):
     model = HistGradientBoostingClassifier(
         learning_rate=learning_rate,
         max_leaf_nodes=max_leaf_nodes,
         min_samples_leaf=min_samples_leaf,
-        max_iter=200,
+        max_iter=100,
         categorical_features="from_dtype",  # carrier, origin and dest come as categories
         random_state=seed,
     )

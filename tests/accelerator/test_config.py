@@ -168,7 +168,7 @@ def test_a_split_by_fractions(written):
     assert (split.train, split.validation, split.test) == (0.7, 0.2, 0.1)
     assert split.windows() == {}
     assert split.parts()["test"] == (0.9, 1.0)
-    assert split.model_dump() == {"train": 0.7, "validation": 0.2, "test": 0.1}
+    assert split.model_dump(exclude_none=True) == {"train": 0.7, "validation": 0.2, "test": 0.1}
     assert written(SKETCH).data.split.parts() == {}
 
 
@@ -246,3 +246,16 @@ def test_windows_that_share_an_instant_overlap(sides, moment):
     if moment is not None and moment in first and moment in second:
         assert first.overlaps(second)
         assert second.overlaps(first)
+
+
+def test_a_column_may_tell_the_split(written):
+    assert written(by("{column: ml_use}")).data.split.column == "ml_use"
+    with pytest.raises(ConfigError, match="leave train, validation and test out"):
+        written(by("{column: ml_use, train: 0.8}"))
+    with pytest.raises(ConfigError, match="nothing says which rows train"):
+        written(by("{validation: 0.2}"))
+
+
+def test_a_section_may_be_switched_off(written):
+    config = written(by("{train: 0.8, validation: 0.2}"), overrides=["tuning=off", "deployment=off"])
+    assert (config.tuning, config.deployment) == (None, None)

@@ -50,7 +50,7 @@ class Config(Section):
     bucket: Annotated[str, matching(r"(gs://)?[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", "bucket name")] | None = None
     data: Data
     model: Model
-    data_validation: DataValidation | None = None
+    data_validation: Annotated[DataValidation | None, OFF] = None
     training: Training = Training()
     tuning: Annotated[Tuning | None, OFF] = None
     validation: Validation = Validation()

@@ -186,8 +186,6 @@ class Data(Section):
     def _consistent(self) -> Data:
         if self.table is not None and self.files:
             raise ValueError("both 'table' and 'files' are given: keep one")
-        if self.sql is not None and self.table is None:
-            raise ValueError("'sql' makes a table: name it under 'table'")
         windows = self.split is not None and bool(self.split.windows())
         if windows and self.time is None:
             raise ValueError("'split' has windows but 'time' names no column to cut by")

@@ -16,7 +16,7 @@ from accelerator.evaluation.held_out import HeldOut
 from accelerator.evaluation.metrics import Problem, measure
 
 ROWS = 50_000
-"""Training rows that baselines are fitted on, at most: the first ones."""
+"""Training rows that baselines are fitted on, at least where there are as many: evenly spread over all of them."""
 
 
 def baselines(
@@ -64,14 +64,16 @@ def _training_rows(config: Config, environment: Mapping[str, str]) -> tuple[Any,
     with tempfile.TemporaryDirectory(prefix="baseline-") as scratch:
         source = sources.splits(config, environment, Path(scratch))["train"]
         columns = Columns.of(source.schema(), config, source.place)
-        batches, count = [], 0
+        pieces: list[pa.Table] = []
+        stride, seen = 1, 0
         for batch in source.batches(columns.names):
-            rows = batch.filter(batch.column(columns.label).is_valid())
-            batches.append(rows)
-            count += rows.num_rows
-            if count >= ROWS:
-                break
-        frame = pa.Table.from_batches(batches).slice(0, ROWS).to_pandas()
+            rows = pa.Table.from_batches([batch.filter(batch.column(columns.label).is_valid())])
+            pieces.append(rows.take(list(range(-seen % stride, rows.num_rows, stride))))
+            seen += rows.num_rows
+            if sum(map(len, pieces)) >= 2 * ROWS:
+                kept = pa.concat_tables(pieces)
+                pieces, stride = [kept.take(list(range(0, len(kept), 2)))], stride * 2
+        frame = pa.concat_tables(pieces).to_pandas()
     return frame[list(columns.features)], frame[columns.label]
 
 

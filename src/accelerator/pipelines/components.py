@@ -25,6 +25,7 @@ class Components:
     """A component for each step; the attributes are KFP components, to be called inside of a pipeline."""
 
     training_set: Any
+    validate_data: Any
     dataset: Any
     tune: Any
     train: Any
@@ -40,12 +41,12 @@ def components(images: Images) -> Components:
     """The components of a project.
 
     Args:
-        images: What it is built into; the steps run in the training image.
+        images: What it is built into; a step that needs no image of its own runs in the training image.
     """
 
-    def container(step: str) -> dsl.ContainerSpec:
+    def container(step: str, image: str = images.training) -> dsl.ContainerSpec:
         return dsl.ContainerSpec(
-            image=images.training,
+            image=image,
             command=["python", "-m", "accelerator.pipelines", step],
             args=[
                 "--executor_input",
@@ -71,6 +72,10 @@ def components(images: Images) -> Components:
         training_set: dsl.Output[dsl.Dataset],
     ):
         return container("training_set")
+
+    @dsl.container_component
+    def validate_data(table: str, report: dsl.Output[dsl.HTML], statistics: dsl.Output[dsl.Artifact]):
+        return container("validate_data", images.data_validation or images.training)
 
     @dsl.container_component
     def dataset(
@@ -164,6 +169,7 @@ def components(images: Images) -> Components:
 
     return Components(
         training_set=training_set,
+        validate_data=validate_data,
         dataset=dataset,
         tune=tune,
         train=train,

@@ -57,6 +57,19 @@ def training_set(task: Task) -> None:
     task.execution.artifact("training_set", uri=f"bq://{made.table}", metadata={"rows": made.rows})
 
 
+def validate_data(task: Task) -> None:
+    """TensorFlow Data Validation of the training set; what it writes is kept whatever it finds."""
+    from accelerator.data_validation import run as step
+    from accelerator.steps import training_set as rows
+
+    found = step.run(
+        task.overridden(*rows.settings(task["table"])),
+        statistics_dir=task.execution.artifact("statistics"),
+        report=task.execution.artifact("report"),
+    )
+    found.require()
+
+
 def dataset(task: Task) -> None:
     """The Vertex AI dataset of the training set."""
     from accelerator.steps import dataset as step
@@ -212,6 +225,7 @@ def _resource(task: Task, artifact: str, name: str) -> None:
 
 _STEPS = (
     training_set,
+    validate_data,
     dataset,
     tune,
     train,

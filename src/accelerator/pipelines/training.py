@@ -17,7 +17,7 @@ def training_pipeline(config: Config, steps: Components) -> Any:
     """The pipeline of a project, a KFP pipeline to be compiled.
 
     Args:
-        config: Which steps there are: tuning, deployment and batch prediction are left
+        config: Which steps there are: data validation, tuning, deployment and batch prediction are left
             out where their section is.
         steps: The components.
     """
@@ -35,9 +35,15 @@ def training_pipeline(config: Config, steps: Components) -> Any:
             rows = uncached(steps.training_set(train=train, validation=validation, test=test))
             table = rows.outputs["table"]
             dataset = uncached(steps.dataset(table=table))
+            checked = None
+            if config.data_validation is not None:
+                checked = uncached(steps.validate_data(table=table))
+                dataset.after(checked)
             hyperparameters: Any = dict(config.training.hyperparameters)
             if config.tuning is not None:
                 tuned = uncached(steps.tune(table=table))
+                if checked is not None:
+                    tuned.after(checked)
                 hyperparameters = tuned.outputs["hyperparameters"]
             trained = uncached(steps.train(dataset=dataset.outputs["dataset"], hyperparameters=hyperparameters))
             gate = uncached(

@@ -22,7 +22,7 @@ from accelerator.steps.storage import ensure_bucket
 
 REPOSITORY = "mlops"
 """The Artifact Registry repository that all images are in."""
-KINDS = {"training": "training", "prediction": "prediction"}
+KINDS = {"training": "training", "prediction": "prediction", "data_validation": "data-validation"}
 """By field of `Images`, the folder of `images/` and the end of the image's name."""
 TIMEOUT = 3600.0
 """Seconds that a build may take."""
@@ -57,7 +57,7 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
     bucket = ensure_bucket(client, config.bucket_name, config.region)
     name = f"source/{config.model.name}-{images.tag}.tgz"
     bucket.blob(name).upload_from_string(source, content_type="application/gzip")
-    uris = asdict(images)
+    uris = {field: uri for field, uri in asdict(images).items() if uri}
     request = cloudbuild_v1.Build(
         source=cloudbuild_v1.Source(storage_source=cloudbuild_v1.StorageSource(bucket=bucket.name, object_=name)),
         steps=[step for field, uri in uris.items() for step in _steps(config, KINDS[field], uri, images.tag)],
@@ -84,7 +84,14 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
 
 def _named(config: Config, source: bytes) -> Images:
     tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
-    return Images(**{field: image(config, f"{config.model.name}-{kind}", tag) for field, kind in KINDS.items()})
+    unused = set() if config.data_validation is not None else {"data_validation"}
+    return Images(
+        **{
+            field: image(config, f"{config.model.name}-{kind}", tag)
+            for field, kind in KINDS.items()
+            if field not in unused
+        }
+    )
 
 
 def image(config: Config, name: str, tag: str) -> str:
@@ -93,12 +100,16 @@ def image(config: Config, name: str, tag: str) -> str:
 
 
 def _steps(config: Config, kind: str, uri: str, tag: str) -> list[dict[str, Any]]:
-    """The generic container, then the team's on top; the two kinds are built side by side."""
+    """The generic container, then the team's on top; the kinds are built side by side."""
     docker = "gcr.io/cloud-builders/docker"
     base = image(config, kind, tag)
     generic = ["build", "-f", f"images/{kind}/Dockerfile", "-t", base, "."]
-    team = ["build", "-f", "images/team/Dockerfile", "--build-arg", f"BASE={base}"]
-    team += ["--build-arg", f"REQUIREMENTS={config.model.requirements}", "-t", uri, "project"]
+    runs_team_code = kind != KINDS["data_validation"]
+    file = "Dockerfile" if runs_team_code else "files.Dockerfile"
+    team = ["build", "-f", f"images/team/{file}", "--build-arg", f"BASE={base}"]
+    if runs_team_code:
+        team += ["--build-arg", f"REQUIREMENTS={config.model.requirements}"]
+    team += ["-t", uri, "project"]
     return [
         {"name": docker, "id": kind, "args": generic, "wait_for": ["-"]},
         {"name": docker, "id": f"{config.model.name}-{kind}", "args": team, "wait_for": [kind]},

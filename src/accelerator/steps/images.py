@@ -12,10 +12,12 @@ class Images:
     Args:
         training: Training, tuning, and the steps of pipelines.
         prediction: Endpoints and batch prediction.
+        data_validation: TensorFlow Data Validation; empty where the project does not use it.
     """
 
     training: str
     prediction: str
+    data_validation: str = ""
 
     @property
     def tag(self) -> str:
