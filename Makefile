@@ -46,6 +46,7 @@ lock: | uv
 	@for image in training prediction; do \
 	  $(COMPILE) --python-version 3.11 -c requirements/dev.txt images/$$image/requirements.in -o images/$$image/requirements.txt; \
 	done
+	@$(COMPILE) --python-version 3.11 images/preprocessing/requirements.in -o images/preprocessing/requirements.txt
 	@$(COMPILE) --python-version 3.11 --override images/data-validation/overrides.txt \
 	  images/data-validation/requirements.in -o images/data-validation/requirements.txt
 	@for lock in src/localcloud/runtime/public/*/requirements.in; do \

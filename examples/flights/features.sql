@@ -14,7 +14,7 @@ WITH schedule AS (
     -- leave before 20:00 are known before the first decision of the next day; only they make up its history.
     IF(hour < 20 AND arr_delay IS NOT NULL, 1, 0) AS known,
     IF(hour < 20 AND arr_delay > 15, 1, 0) AS known_late
-  FROM flights.flights
+  FROM flights.flown
 ),
 -- Shares of late flights over days before the flight's own.
 origin_history AS (
@@ -61,7 +61,7 @@ flight_history AS (
 ),
 traffic AS (
   SELECT origin, time_hour, COUNT(*) AS departures_in_hour
-  FROM flights.flights
+  FROM flights.flown
   GROUP BY origin, time_hour
 ),
 observed AS (
@@ -69,7 +69,7 @@ observed AS (
     origin, time_hour, temp, dewp, humid, wind_speed, wind_gust, precip, pressure, visib,
     pressure - LAG(pressure, 3) OVER hours AS pressure_change_3h,
     SUM(precip) OVER (hours ROWS BETWEEN 5 PRECEDING AND CURRENT ROW) AS precip_6h
-  FROM flights.weather
+  FROM flights.observed
   WINDOW hours AS (PARTITION BY origin ORDER BY time_hour)
 )
 SELECT

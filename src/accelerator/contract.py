@@ -87,6 +87,10 @@ Parameter = Double | Integer | Discrete | Categorical
 """One entry of `search_space`; the four kinds are those of Vertex AI's StudySpec.ParameterSpec."""
 
 
+class Reject(Exception):
+    """Raised by a preprocessing function over rows: this row is put aside, with the text as the reason."""
+
+
 class Rows(Protocol):
     """Examples, one a row: a whole split or one of its batches."""
 

@@ -23,6 +23,7 @@ from accelerator.config.sections import (
     Deployment,
     Model,
     Monitoring,
+    Preprocessing,
     Scalar,
     Section,
     Split,
@@ -50,6 +51,7 @@ class Config(Section):
     bucket: Annotated[str, matching(r"(gs://)?[a-z0-9][a-z0-9._-]{1,61}[a-z0-9]", "bucket name")] | None = None
     data: Data
     model: Model
+    preprocessing: Annotated[Preprocessing | None, OFF] = None
     data_validation: Annotated[DataValidation | None, OFF] = None
     training: Training = Training()
     tuning: Annotated[Tuning | None, OFF] = None

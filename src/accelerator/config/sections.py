@@ -219,6 +219,38 @@ class Training(Section):
     """Values used when no flag gives them, such as the best of an earlier tuning."""
 
 
+class Transform(Section):
+    """What makes one clean table of a raw one: a function over rows, or one over batches."""
+
+    to: Table
+    rows: Name | None = None
+    batches: Name | None = None
+
+    @model_validator(mode="after")
+    def _one_function(self) -> Transform:
+        if (self.rows is None) == (self.batches is None):
+            raise ValueError("name one function: rows: NAME for a dict at a time, or batches: NAME for Arrow batches")
+        return self
+
+
+class Preprocessing(Section):
+    """Raw tables through a team's functions, by Apache Beam; off without this section."""
+
+    code: Name = "preprocessing.py"
+    tables: Annotated[dict[Table, Transform], Field(min_length=1)]
+    """By raw table."""
+    rejected: Table = "mlops.rejected"
+    """The table that rejected rows are appended to, with the reason."""
+    max_rejected: float = Field(default=0.01, ge=0, le=1)
+    """The share of a table's rows above which it is not written."""
+    runner: Literal["DirectRunner", "DataflowRunner"] = "DirectRunner"
+    machine: Name = "n1-standard-2"
+    workers: Replicas = (1, 4)
+    """Of Dataflow, least and most."""
+    service_account: Name | None = None
+    """Whom Dataflow's workers run as; the project's default one where nothing is said."""
+
+
 class Tuning(Section):
     """Hyperparameter tuning over the `search_space` of the training code."""
 

@@ -24,6 +24,7 @@ RUN = dsl.PIPELINE_JOB_NAME_PLACEHOLDER
 class Components:
     """A component for each step; the attributes are KFP components, to be called inside of a pipeline."""
 
+    preprocess: Any
     training_set: Any
     validate_data: Any
     dataset: Any
@@ -61,6 +62,10 @@ def components(images: Images) -> Components:
                 json.dumps(asdict(images)),
             ],
         )
+
+    @dsl.container_component
+    def preprocess(counts: dsl.OutputPath(dict), rejected: dsl.Output[dsl.Metrics]):
+        return container("preprocess", images.preprocessing or images.training)
 
     @dsl.container_component
     def training_set(
@@ -168,6 +173,7 @@ def components(images: Images) -> Components:
         return container("record")
 
     return Components(
+        preprocess=preprocess,
         training_set=training_set,
         validate_data=validate_data,
         dataset=dataset,

@@ -45,6 +45,18 @@ class Task:
         return configuration.load(self.config.path, overrides=[*own, *settings])
 
 
+def preprocess(task: Task) -> None:
+    """The raw tables through the team's functions, by Beam."""
+    from accelerator.preprocessing import __main__ as command
+    from accelerator.preprocessing import run as step
+
+    done = step.run(task.config, task.run, task.images.preprocessing)
+    command.tell(done)
+    task.execution.output("counts", {source: asdict(counts) for source, counts in done.counts.items()})
+    shares = {source: counts.rejected for source, counts in done.counts.items()}
+    task.execution.artifact("rejected", metadata=shares)
+
+
 def training_set(task: Task) -> None:
     """The run's rows and their splits."""
     from accelerator.steps import training_set as step
@@ -224,6 +236,7 @@ def _resource(task: Task, artifact: str, name: str) -> None:
 
 
 _STEPS = (
+    preprocess,
     training_set,
     validate_data,
     dataset,

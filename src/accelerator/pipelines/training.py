@@ -17,7 +17,7 @@ def training_pipeline(config: Config, steps: Components) -> Any:
     """The pipeline of a project, a KFP pipeline to be compiled.
 
     Args:
-        config: Which steps there are: data validation, tuning, deployment and batch prediction are left
+        config: Which steps there are: preprocessing, data validation, tuning, deployment and batch prediction are left
             out where their section is.
         steps: The components.
     """
@@ -33,6 +33,8 @@ def training_pipeline(config: Config, steps: Components) -> Any:
         record.set_display_name("record")
         with dsl.ExitHandler(record, name="run"):
             rows = uncached(steps.training_set(train=train, validation=validation, test=test))
+            if config.preprocessing is not None:
+                rows.after(uncached(steps.preprocess()))
             table = rows.outputs["table"]
             dataset = uncached(steps.dataset(table=table))
             checked = None

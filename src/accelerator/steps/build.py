@@ -22,7 +22,12 @@ from accelerator.steps.storage import ensure_bucket
 
 REPOSITORY = "mlops"
 """The Artifact Registry repository that all images are in."""
-KINDS = {"training": "training", "prediction": "prediction", "data_validation": "data-validation"}
+KINDS = {
+    "training": "training",
+    "prediction": "prediction",
+    "preprocessing": "preprocessing",
+    "data_validation": "data-validation",
+}
 """By field of `Images`, the folder of `images/` and the end of the image's name."""
 TIMEOUT = 3600.0
 """Seconds that a build may take."""
@@ -84,7 +89,8 @@ def build(config: Config, progress: Callable[[str], None] = lambda _: None) -> I
 
 def _named(config: Config, source: bytes) -> Images:
     tag = hashlib.sha256(gzip.decompress(source)).hexdigest()[:12]
-    unused = set() if config.data_validation is not None else {"data_validation"}
+    optional = {"preprocessing": config.preprocessing, "data_validation": config.data_validation}
+    unused = {field for field, section in optional.items() if section is None}
     return Images(
         **{
             field: image(config, f"{config.model.name}-{kind}", tag)
@@ -104,10 +110,10 @@ def _steps(config: Config, kind: str, uri: str, tag: str) -> list[dict[str, Any]
     docker = "gcr.io/cloud-builders/docker"
     base = image(config, kind, tag)
     generic = ["build", "-f", f"images/{kind}/Dockerfile", "-t", base, "."]
-    runs_team_code = kind != KINDS["data_validation"]
-    file = "Dockerfile" if runs_team_code else "files.Dockerfile"
+    has_requirements = kind in ("training", "prediction")  # the others do not run the model's code
+    file = "Dockerfile" if has_requirements else "files.Dockerfile"
     team = ["build", "-f", f"images/team/{file}", "--build-arg", f"BASE={base}"]
-    if runs_team_code:
+    if has_requirements:
         team += ["--build-arg", f"REQUIREMENTS={config.model.requirements}"]
     team += ["-t", uri, "project"]
     return [

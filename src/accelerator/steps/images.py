@@ -12,11 +12,13 @@ class Images:
     Args:
         training: Training, tuning, and the steps of pipelines.
         prediction: Endpoints and batch prediction.
+        preprocessing: Apache Beam; empty where the project preprocesses nothing.
         data_validation: TensorFlow Data Validation; empty where the project does not use it.
     """
 
     training: str
     prediction: str
+    preprocessing: str = ""
     data_validation: str = ""
 
     @property

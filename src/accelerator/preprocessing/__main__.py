@@ -1,0 +1,42 @@
+"""`python -m accelerator.preprocessing [--config mlops.yaml] [--set key.key=value]…`: the container's entrypoint.
+
+Prints what became of the rows; ends with one clear message and exit code 1 if it cannot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from accelerator import config as configuration
+from accelerator.errors import AcceleratorError
+from accelerator.preprocessing.run import Preprocessed, run
+
+
+def main(argv: Sequence[str]) -> int:
+    """Preprocess; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m accelerator.preprocessing", allow_abbrev=False)
+    parser.add_argument("--config", default=configuration.FILE_NAME)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="K=V")
+    given = parser.parse_args(argv)
+    try:
+        tell(run(configuration.load(given.config, overrides=given.overrides)))
+    except AcceleratorError as error:
+        print(error.render(), file=sys.stderr, flush=True)
+        return error.exit_code
+    return 0
+
+
+def tell(done: Preprocessed) -> None:
+    """Say what became of the rows."""
+    for source, counts in done.counts.items():
+        print(
+            f"{source}: {counts.read:,} rows read, {counts.written:,} in {counts.target}, {counts.rejected:,} rejected"
+        )
+        for reason, count in counts.reasons.items():
+            print(f"  {count:,}: {reason}")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
