@@ -47,11 +47,11 @@ def find(vertex: Vertex, name: str, task: str) -> Source:
     last = name.rpartition("/")[2]
     try:
         for collection in (
+            "pipelineJobs",
             "customJobs",
             "hyperparameterTuningJobs",
             "batchPredictionJobs",
             "endpoints",
-            "pipelineJobs",
         ):
             found = None
             if last.isdigit() or collection == "pipelineJobs":

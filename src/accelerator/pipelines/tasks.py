@@ -96,7 +96,7 @@ def tune(task: Task) -> None:
     from accelerator.steps import training_set as rows
     from accelerator.steps import tune as step
 
-    found = step.tune(task.config, task.images.training, task.run, rows.settings(task["table"]))
+    found = step.tune(task.config, task.images.training, f"{task.run}-tune", rows.settings(task["table"]))
     task.execution.output("hyperparameters", found.hyperparameters)
     assert task.config.tuning is not None
     task.execution.artifact(
@@ -116,7 +116,7 @@ def train(task: Task) -> None:
         task.config,
         task.images.training,
         aiplatform.TabularDataset(task["dataset"]),
-        task.run,
+        f"{task.run}-train",
         task["hyperparameters"],
     )
     task.execution.output("artifact_uri", trained.artifact_uri)

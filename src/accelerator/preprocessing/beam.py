@@ -100,23 +100,23 @@ def build(pipeline: Any, work: Iterable[Work], settings: Settings) -> None:
 
 
 class Transform(beam.DoFn):  # type: ignore[misc]
-    """Puts one stream through its table's function; gives (work, what was written and counted)."""
+    """Puts one stream through its table's function; gives (source, what was written and counted)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._functions: dict[str, Function] = {}
 
-    def process(self, element: tuple[Work, str | None]) -> Iterator[tuple[Work, dict[str, Any]]]:
+    def process(self, element: tuple[Work, str | None]) -> Iterator[tuple[str, dict[str, Any]]]:
         """One stream."""
         work, stream = element
-        counted: dict[str, Any] = {"read": 0, "kept": 0, "files": [], "rejected_files": [], "reasons": {}}
+        counted: dict[str, Any] = {"work": work, "read": 0, "files": [], "rejected_files": [], "reasons": {}}
         if stream is not None:
             try:
                 self._through(work, stream, counted)
             except AcceleratorError as error:
                 # told once, at the end; a worker that fails would be tried again to fail again
                 counted["error"] = error.render()
-        yield work, counted
+        yield work.source, counted
 
     def _through(self, work: Work, stream: str, counted: dict[str, Any]) -> None:
         function = self._functions.get(work.function)
@@ -132,7 +132,6 @@ class Transform(beam.DoFn):  # type: ignore[misc]
             for batch in tables.rows(stream, work.schema):
                 outcome = function.apply(batch)
                 counted["read"] += batch.num_rows
-                counted["kept"] += outcome.kept.num_rows
                 kept.write(fitted(outcome.kept, made, work.function))
                 if outcome.rejected:
                     reasons.update(outcome.reasons)
@@ -210,9 +209,10 @@ class Load(beam.DoFn):  # type: ignore[misc]
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
 
-    def process(self, element: tuple[Work, Iterable[dict[str, Any]]]) -> None:
+    def process(self, element: tuple[str, Iterable[dict[str, Any]]]) -> None:
         """One table."""
-        work, parts = element[0], list(element[1])
+        parts = list(element[1])
+        work: Work = parts[0]["work"]
         settings = self._settings
         reasons: Counter[str] = Counter()
         for part in parts:

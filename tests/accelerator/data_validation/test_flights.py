@@ -39,8 +39,9 @@ def flights(cloud, launcher, tmp_path_factory) -> Project:
     made = Project(folder, launcher, settings, cloud.environment(name))
     made.write()
     config = configuration.load(folder, environment={})
-    tables = ("flights", "weather", "planes")
-    data.load(config, {f"flights.{table}": EXAMPLE / "data" / f"{table}.parquet" for table in tables})
+    # the raw weather where preprocessing would leave the clean one: there is something to find
+    tables = {"flown": "flights", "observed": "weather", "planes": "planes"}
+    data.load(config, {f"flights.{table}": EXAMPLE / "data" / f"{raw}.parquet" for table, raw in tables.items()})
     assert data.run_sql(config, EXAMPLE / "features.sql") == 327_346
     storage.Client(project=name).create_bucket(config.bucket_name)
     return made
