@@ -146,8 +146,11 @@ def _curve(points: Any) -> Curve | None:
 def _matrix(given: Any) -> Matrix | None:
     if not isinstance(given, Mapping):
         return None
-    names = [str(spec.get("displayName", "")) for spec in given.get("annotationSpecs", []) if isinstance(spec, Mapping)]
-    rows = [row.get("row", []) if isinstance(row, Mapping) else row for row in given.get("rows", [])]
+    specs, lines = given.get("annotationSpecs"), given.get("rows")
+    if not isinstance(specs, list) or not isinstance(lines, list):
+        return None
+    names = [str(spec.get("displayName", "")) for spec in specs if isinstance(spec, Mapping)]
+    rows: list[Any] = [line.get("row") if isinstance(line, Mapping) else line for line in lines]
     square = all(isinstance(row, list) and len(row) == len(names) for row in rows) and len(rows) == len(names)
     if not names or not square or len(names) > _LARGEST_MATRIX:
         return None

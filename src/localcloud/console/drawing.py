@@ -13,8 +13,8 @@ from localcloud.console.layout import Point, layered
 from localcloud.console.tree import GROUPS, Node
 from localcloud.console.values import duration
 
-_CHARACTER = 7.3
-"""The width of a character of 13 pixels, on average."""
+_CHARACTER = 7.9
+"""The width of a character of 13 pixels in bold, on average."""
 _LEAST, _MOST = 150.0, 280.0
 _LEAF_HEIGHT = 50.0
 _HEAD, _SWITCH, _PADDING = 50.0, 28.0, 18.0

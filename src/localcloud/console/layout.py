@@ -8,11 +8,14 @@ What the boxes are is the caller's; sizes and places are in pixels.
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 GAP_X, GAP_Y = 28.0, 44.0
 _SWEEPS = 8
+_WIDEST = 900.0
+"""The width of a layer from which on it becomes several."""
 _EDGE_WIDTH = 8.0
 """The width that a long edge needs where it goes between boxes."""
 
@@ -54,7 +57,7 @@ def layered(sizes: Mapping[str, Size], waits: Mapping[str, Collection[str]]) -> 
     """
     if not sizes:
         return Layout()
-    depths = _depths(sizes, waits)
+    depths = _rows(sizes, _depths(sizes, waits))
     items = {name: _Item(name, depths[name], *size) for name, size in sizes.items()}
     layers: list[list[_Item]] = [[] for _ in range(max(depths.values()) + 1)]
     for item in items.values():
@@ -83,25 +86,54 @@ def _depths(sizes: Mapping[str, Size], waits: Mapping[str, Collection[str]]) -> 
     return depths
 
 
+def _rows(sizes: Mapping[str, Size], depths: Mapping[str, int]) -> dict[str, int]:
+    """The same with layers that would be too wide as several, one below the other."""
+    layers: list[list[str]] = [[] for _ in range(max(depths.values()) + 1)]
+    for name, depth in depths.items():
+        layers[depth].append(name)
+    found, row = {}, -1
+    for layer in layers:
+        used = _WIDEST + 1.0
+        row_of_layer = row
+        for name in layer:
+            width = sizes[name][0] + GAP_X
+            if used + width > _WIDEST + GAP_X:
+                row_of_layer, used = row_of_layer + 1, 0.0
+            found[name] = row_of_layer
+            used += width
+        row = row_of_layer
+    return found
+
+
 def _connect(
     items: Mapping[str, _Item], layers: list[list[_Item]], waits: Mapping[str, Collection[str]]
 ) -> list[list[_Item]]:
-    """The edges as chains of items, one in each layer that they pass."""
+    """The edges as chains of items, one in each layer that they pass.
+
+    Long edges that leave one box, or arrive at one, go together: whichever of the two has more of them.
+    """
     chains = []
+    leaving = Counter(other for others in waits.values() for other in others)
+    bends: dict[tuple[str, bool, int], _Item] = {}
     for name, target in items.items():
         for other in sorted(waits.get(name, ())):
             source = items.get(other)
             if source is None or source.layer >= target.layer:
                 continue
             chain = [source]
+            fans_out = leaving[other] >= len(waits[name])
             for layer in range(source.layer + 1, target.layer):
-                bend = _Item("", layer, _EDGE_WIDTH, 0.0)
-                layers[layer].append(bend)
-                chain.append(bend)
+                key = (other if fans_out else name, fans_out, layer)
+                if key not in bends:
+                    bends[key] = _Item("", layer, _EDGE_WIDTH, 0.0)
+                    # among equals in the middle: what hangs on it then stays below what it came from
+                    layers[layer].insert(len(layers[layer]) // 2, bends[key])
+                chain.append(bends[key])
             chain.append(target)
             for upper, lower in itertools.pairwise(chain):
-                upper.after.append(lower)
-                lower.before.append(upper)
+                if lower not in upper.after:
+                    upper.after.append(lower)
+                    lower.before.append(upper)
             chains.append(chain)
     return chains
 
@@ -122,6 +154,7 @@ def _order(layers: Sequence[list[_Item]]) -> None:
 def _place(layers: Sequence[list[_Item]]) -> None:
     for layer in layers:
         _pack(layer, [0.0] * len(layer))
+    widest = max(sum(item.width + GAP_X for item in layer) - GAP_X for layer in layers)
     for sweep in range(_SWEEPS):
         down = sweep % 2 == 0
         for layer in layers if down else reversed(layers):
@@ -130,6 +163,16 @@ def _place(layers: Sequence[list[_Item]]) -> None:
                 others = (item.before if down else item.after) or item.before or item.after
                 wanted.append(sum(other.center for other in others) / len(others) if others else item.center)
             _pack(layer, wanted)
+            _keep_within(layer, widest / 2)
+
+
+def _keep_within(layer: Sequence[_Item], half: float) -> None:
+    """Shift a layer so that it is between -half and half, where it fits."""
+    left = layer[0].center - layer[0].width / 2
+    right = layer[-1].center + layer[-1].width / 2
+    shift = max(0.0, -half - left) - max(0.0, right - half)
+    for item in layer:
+        item.center += shift
 
 
 def _pack(layer: Sequence[_Item], wanted: Sequence[float]) -> None:

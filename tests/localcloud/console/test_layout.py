@@ -54,6 +54,15 @@ def test_a_chain_is_straight_and_brothers_stand_side_by_side() -> None:
     assert c[0] - b[0] == 100 + GAP_X
 
 
+def test_a_wide_layer_becomes_several_rows() -> None:
+    many = [f"m{number}" for number in range(24)]
+    sizes = dict.fromkeys(["first", *many, "last"], (200.0, 50.0))
+    layout = layered(sizes, {"last": set(many), **{name: {"first"} for name in many}})
+    assert layout.width < 1300
+    assert len({y for _, y in layout.places.values()}) == 2 + 6  # four in a row
+    assert len(layout.edges) == 48
+
+
 def test_names_that_are_no_boxes_and_cycles_do_no_harm() -> None:
     size = (10.0, 10.0)
     layout = layered({"a": size, "b": size, "c": size}, {"a": {"b", "elsewhere"}, "b": {"a"}, "c": {"c"}})
