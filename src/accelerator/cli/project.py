@@ -36,6 +36,14 @@ def pipeline(config: Config, name: str, steps: Steps | None) -> Pipeline:
     if steps is None:
         images = build.build(config)
     else:
+        if config.data_validation is not None:
+            console.print(
+                "TensorFlow Data Validation is among the images: 1.6 GB, downloaded the first time "
+                "(`data_validation: off` in mlops.yaml does without)",
+                style="dim",
+                markup=False,
+                highlight=False,
+            )
         with steps.step(f"Images of {config.model.name}") as say:
             images = build.build(config)
             say(f"version {images.tag}")

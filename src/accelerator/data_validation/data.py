@@ -30,11 +30,13 @@ class Rows:
         name: `train`, `validation`, `test` or `serving`.
         source: Where the rows come from.
         types: The columns to look at, as the source has them.
+        optional: Whether there may be no such rows: a column that tells the split may know of no test rows.
     """
 
     name: str
     source: Source
     types: pa.Schema
+    optional: bool = False
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in batches of some size, in the types that TFDV takes."""
@@ -74,7 +76,11 @@ def rows(config: Config, environment: Mapping[str, str], scratch: Path) -> list[
     splits = sources.splits(config, environment, scratch)
     train = splits["train"]
     columns = Columns.of(train.schema(), config, train.place)
-    found = [Rows(name, source, _types(source, columns.names)) for name, source in splits.items()]
+    told = config.data.split is not None and config.data.split.column is not None
+    found = [
+        Rows(name, source, _types(source, columns.names), optional=told and name == "test")
+        for name, source in splits.items()
+    ]
     serving = _serving(config, scratch)
     if serving is not None:
         found.append(Rows("serving", serving, _types(serving, list(columns.features))))

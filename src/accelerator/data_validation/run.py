@@ -142,13 +142,14 @@ def _statistics(
     """The data sets and their statistics, by name."""
     from accelerator.data_validation import data, statistics
 
-    datasets = {rows.name: rows for rows in data.rows(config, environment, scratch) if only in ("", rows.name)}
-    found = {}
-    for name, rows in datasets.items():
+    datasets, found = {}, {}
+    for rows in data.rows(config, environment, scratch):
         began = time.monotonic()
-        found[name] = statistics.generate(rows, categories)
-        count = found[name].datasets[0].num_examples
-        log(f"{name}: {count:,} rows, {len(rows.types)} columns from {rows.source.place}, {_since(began)}")
+        one = statistics.generate(rows, categories) if only in ("", rows.name) else None
+        if one is not None:
+            datasets[rows.name], found[rows.name] = rows, one
+            count = one.datasets[0].num_examples
+            log(f"{rows.name}: {count:,} rows, {len(rows.types)} columns from {rows.source.place}, {_since(began)}")
     return datasets, found
 
 

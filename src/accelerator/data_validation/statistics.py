@@ -19,8 +19,8 @@ from accelerator.errors import DataError
 _TOP = 12
 
 
-def generate(rows: Rows, categories: Iterable[str] = ()) -> Any:
-    """The statistics of a data set, a DatasetFeatureStatisticsList.
+def generate(rows: Rows, categories: Iterable[str] = ()) -> Any | None:
+    """The statistics of a data set, a DatasetFeatureStatisticsList; None of optional rows that are not there.
 
     Args:
         rows: The data set, read once.
@@ -45,6 +45,8 @@ def generate(rows: Rows, categories: Iterable[str] = ()) -> Any:
         listed = pa.RecordBatch.from_arrays(lists, batch.schema.names)
         states = [generator.add_input(state, listed) for generator, state in zip(generators, states, strict=True)]
         empty = False
+    if empty and rows.optional:
+        return None
     if empty:
         raise DataError(
             f"There are no rows in the {rows.name} data",

@@ -1,27 +1,28 @@
 """The flights of 2013 in BigQuery against the example's curated schema, by TFDV itself on the local cloud."""
 
-from __future__ import annotations
-
-import io
+# No postponed annotations: KFP reads a pipeline's types off its signature.
 import json
 import shutil
-import tarfile
 import uuid
 from pathlib import Path
 
 import pytest
 import yaml
 from google.cloud import aiplatform, bigquery, storage
-from google.cloud.devtools import cloudbuild_v1
+from kfp import compiler, dsl
 from tests.accelerator.data_validation.conftest import Project
+from tests.conftest import REGION
 
 from accelerator import config as configuration
-from accelerator.steps import build, data
+from accelerator.pipelines.components import components
+from accelerator.steps import build, data, training_set
+from accelerator.steps.images import Images
 
 ROOT = Path(__file__).parents[3]
 EXAMPLE = ROOT / "examples" / "flights"
+UNKNOWN_CARRIER = "IF(scheduled_departure >= '2013-07-30' AND carrier = 'UA', 'ZZ', carrier) AS carrier"
 SECTION = {
-    "serving": {"window": "2013-09.."},
+    "serving": {"table": "flights.departures", "window": "2013-09.."},
     "severity": {"wind_speed": "warning"},
     "skew": 0.2,
     "drift": {"threshold": 0.3},
@@ -34,8 +35,10 @@ def flights(cloud, launcher, tmp_path_factory) -> Project:
     name = f"test-{uuid.uuid4().hex[:12]}"
     folder = tmp_path_factory.mktemp("flights") / "project"
     folder.mkdir()
-    shutil.copy(EXAMPLE / "schema.pbtxt", folder)
+    for file in ("schema.pbtxt", "features.sql", "model.py", "requirements.txt"):
+        shutil.copy(EXAMPLE / file, folder)
     settings = {**yaml.safe_load((EXAMPLE / "mlops.yaml").read_text()), "project": name, "data_validation": SECTION}
+    settings["model"] = {"name": "flights"}
     made = Project(folder, launcher, settings, cloud.environment(name))
     made.write()
     config = configuration.load(folder, environment={})
@@ -75,11 +78,18 @@ def test_the_example_fits_but_for_one_wind(flights):
     assert "earlier train" not in again.out
 
 
+def test_without_that_wind_nothing_is_left_to_say(flights):
+    table = spoiled(flights, "IF(wind_speed > 231, NULL, wind_speed) AS wind_speed")
+    run = flights.run("--set", f"data.table={table}", "--set", "data_validation.severity={}")
+    assert run.code == 0, run.err
+    assert [line for line in run.out.splitlines() if line.startswith("warning") and " from train to " not in line] == []
+
+
 @pytest.mark.parametrize(
     ("replaced", "words"),
     [
         (
-            "IF(scheduled_departure >= '2013-07-30' AND carrier = 'UA', 'ZZ', carrier) AS carrier",
+            UNKNOWN_CARRIER,
             [
                 "validation",
                 "test",
@@ -97,10 +107,9 @@ def test_the_example_fits_but_for_one_wind(flights):
 )
 def test_what_is_wrong_stops_the_run(flights, replaced, words):
     table = spoiled(flights, replaced)
-    run = flights.run("--set", f"data.table={table}")
+    run = flights.run("--set", f"data.table={table}", "--set", f"data_validation.serving.table={table}")
     assert run.code == 1
-    assert run.err.startswith("The data do not fit their schema: ")
-    for word in [*words, table]:
+    for word in ["The data do not fit their schema: ", *words, table]:
         assert word in run.err
 
 
@@ -130,42 +139,49 @@ def test_a_table_of_requests_is_the_serving_data(flights):
 
 
 @pytest.fixture(scope="module")
-def image(flights) -> str:
-    """The container, with the project's files on top, by Cloud Build."""
-    config = configuration.load(flights.folder, environment={})
-    base, team = (build.image(config, name, "test") for name in ("data-validation", "flights-data-validation"))
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w:gz") as archive:
-        for name in ("images", "src/accelerator"):
-            archive.add(ROOT / name, name)
-        archive.add(flights.folder, "project")
-    bucket = storage.Client(project=config.project).bucket(config.bucket_name)
-    bucket.blob("source.tgz").upload_from_string(content.getvalue())
-    docker = "gcr.io/cloud-builders/docker"
-    files = ["-f", "images/team/files.Dockerfile", "--build-arg", f"BASE={base}"]
-    request = cloudbuild_v1.Build(
-        source={"storage_source": {"bucket": bucket.name, "object_": "source.tgz"}},
-        steps=[
-            {"name": docker, "args": ["build", "-f", "images/data-validation/Dockerfile", "-t", base, "."]},
-            {"name": docker, "args": ["build", *files, "-t", team, "project"]},
-        ],
-        images=[team],
-    )
-    operation = cloudbuild_v1.CloudBuildClient().create_build(project_id=config.project, build=request)
-    assert operation.result(timeout=250).status.name == "SUCCESS"
-    return team
+def images(flights) -> Images:
+    """The project's images, that of data validation among them."""
+    built = build.build(configuration.load(flights.folder, environment={}))
+    assert "/flights-data-validation:" in built.data_validation
+    return built
 
 
-def test_the_container_in_a_custom_job(flights, image):
+def test_the_container_in_a_custom_job(flights, images):
     project = flights.settings["project"]
     folder = f"gs://{project}-mlops/statistics/job"
-    table = spoiled(flights, "IF(scheduled_departure >= '2013-07-30' AND carrier = 'UA', 'ZZ', carrier) AS carrier")
+    table = spoiled(flights, UNKNOWN_CARRIER)
     arguments = ["--set", f"data.table={table}", "--statistics_dir", folder, "--report", f"{folder}/report.html"]
-    aiplatform.init(project=project, location="us-central1", staging_bucket=f"gs://{project}-mlops")
-    container = {"image_uri": image, "args": arguments}
+    aiplatform.init(project=project, location=REGION, staging_bucket=f"gs://{project}-mlops")
+    container = {"image_uri": images.data_validation, "args": arguments}
     pool = {"machine_spec": {"machine_type": "n1-standard-4"}, "replica_count": 1, "container_spec": container}
     job = aiplatform.CustomJob(display_name="data validation", worker_pool_specs=[pool])
     with pytest.raises(RuntimeError, match="missing from the schema: ZZ"):
         job.run()
     written = {blob.name.partition("job/")[2] for blob in storage.Client().list_blobs(f"{project}-mlops")}
     assert {"report.html", "validation.json", "Split-train/FeatureStats.pb"} <= written
+
+
+def test_the_step_of_the_training_pipeline(flights, images):
+    project = flights.settings["project"]
+    config = configuration.load(flights.folder, environment={})
+    made = training_set.make(config, "training_set_of_a_test")
+    steps = components(images)
+
+    @dsl.pipeline(name="data-validation", pipeline_root=f"gs://{project}-mlops/pipelines")
+    def validated(table: str):
+        steps.validate_data(table=table)
+
+    specification = flights.folder.parent / "pipeline.yaml"
+    compiler.Compiler().compile(validated, str(specification))
+    aiplatform.init(project=project, location=REGION, staging_bucket=f"gs://{project}-mlops")
+    job = aiplatform.PipelineJob("data validation", str(specification), parameter_values={"table": made.table})
+    job.run()
+    (task,) = [task for task in job.task_details if task.task_name == "validate-data"]
+    (report,) = task.outputs["report"].artifacts
+    assert report.schema_title == "system.HTML"
+    bucket, _, name = report.uri.removeprefix("gs://").partition("/")
+    assert "The data fit their schema." in storage.Client().bucket(bucket).blob(name).download_as_text()
+    bucket, _, name = task.outputs["statistics"].artifacts[0].uri.removeprefix("gs://").partition("/")
+    summary = json.loads(storage.Client().bucket(bucket).blob(f"{name}/validation.json").download_as_bytes())
+    assert summary["rows"] == {**made.rows, "serving": 109_666}
+    assert any(warning.startswith("wind_speed (train): Unexpectedly high") for warning in summary["warnings"])
