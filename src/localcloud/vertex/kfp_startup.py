@@ -23,6 +23,13 @@ _STARTUP = re.compile(
     r"""(?P<installs>(?:PIP_\w+=1\ +)?python3?\ -m\ pip\ install\ .*?)\s*&&\s*"\$0"\ "\$@"\s*""",
     re.DOTALL | re.VERBOSE,
 )
+# What `use_venv=True` adds: an environment over the image's, which the derived image is itself.
+_VENV = """
+export PIP_DISABLE_PIP_VERSION_CHECK=1
+tmp=$(mktemp -d)
+python3 -m venv "$tmp/venv" --system-site-packages
+. "$tmp/venv/bin/activate"
+"""
 _PIP = ("-m", "pip", "install")
 
 
@@ -47,7 +54,7 @@ def read_startup(command: Sequence[str]) -> Startup | None:
     """
     if len(command) < 4 or command[0] not in ("sh", "/bin/sh", "bash", "/bin/bash") or command[1] not in ("-c", "-ec"):
         return None
-    found = _STARTUP.fullmatch(command[2])
+    found = _STARTUP.fullmatch(command[2].replace(_VENV, ""))
     if found is None or any(sign in found.group("installs") for sign in ("$", "`", "\n")):
         return None
     lexer = shlex.shlex(found.group("installs"), posix=True, punctuation_chars=True)

@@ -250,7 +250,15 @@ def test_the_compilers_start_up_commands_are_read() -> None:
     assert more.installs[0][-2:] == ("pandas>=2,<3", "a[b]")
     assert more.installs[0][more.installs[0].index("--extra-index-url") + 1] == indexes[1]
     assert read_startup(command(dsl.component(install_kfp_package=False, base_image=c.IMAGE)(work))) is None
-    assert read_startup(command(dsl.component(use_venv=True, base_image=c.IMAGE)(work))) is None
+    bare, venv = (
+        read_startup(command(dsl.component(packages_to_install=packages, use_venv=True, base_image=c.IMAGE)(work)))
+        for packages in ([], ["pandas"])
+    )
+    assert bare is not None
+    assert venv is not None
+    assert bare.installs == plain.installs
+    assert [install[-1] for install in venv.installs] == ["pandas", plain.installs[0][-1]]
+    assert venv.rest[:2] == ("sh", "-ec")
 
 
 @pytest.mark.parametrize(
