@@ -12,7 +12,13 @@ from google_cloud_pipeline_components.v1.custom_job import (
     CustomTrainingJobOp,
     create_custom_training_job_from_component,
 )
-from google_cloud_pipeline_components.v1.dataflow import DataflowPythonJobOp
+from google_cloud_pipeline_components.v1.dataflow import DataflowFlexTemplateJobOp, DataflowPythonJobOp
+from google_cloud_pipeline_components.v1.dataproc import DataprocPySparkBatchOp
+from google_cloud_pipeline_components.v1.dataset import (
+    ImageDatasetCreateOp,
+    TabularDatasetCreateOp,
+    TabularDatasetExportDataOp,
+)
 from google_cloud_pipeline_components.v1.endpoint import (
     EndpointCreateOp,
     EndpointDeleteOp,
@@ -24,7 +30,7 @@ from google_cloud_pipeline_components.v1.hyperparameter_tuning_job import (
     serialize_metrics,
     serialize_parameters,
 )
-from google_cloud_pipeline_components.v1.model import ModelGetOp, ModelUploadOp
+from google_cloud_pipeline_components.v1.model import ModelDeleteOp, ModelExportOp, ModelGetOp, ModelUploadOp
 from google_cloud_pipeline_components.v1.vertex_notification_email import VertexNotificationEmailOp
 from google_cloud_pipeline_components.v1.wait_gcp_resources import WaitGcpResourcesOp
 from kfp import dsl
@@ -128,6 +134,20 @@ def prebuilt(instances: str, predictions: str, dataset: str, project: str = "{{$
     )
 
 
+@dsl.pipeline(name="kept")
+def kept(rows: str, folder: str, project: str = "{{$.pipeline_google_cloud_project_id}}"):
+    dataset = TabularDatasetCreateOp(display_name="flights", gcs_source=rows, project=project)
+    TabularDatasetExportDataOp(dataset=dataset.outputs["dataset"], output_dir=folder, project=project)
+    unmanaged = dsl.importer(
+        artifact_uri=folder, artifact_class=UnmanagedContainerModel, metadata={"containerSpec": CONTAINER}
+    )
+    uploaded = ModelUploadOp(display_name="late-arrival", unmanaged_container_model=unmanaged.output)
+    exported = ModelExportOp(
+        model=uploaded.outputs["model"], export_format_id="custom-trained", artifact_destination=folder
+    )
+    ModelDeleteOp(model=uploaded.outputs["model"]).after(exported)
+
+
 @dsl.pipeline(name="cancelled")
 def sleeping():
     machine = {"machineType": "n1-standard-4", "acceleratorType": "NVIDIA_TESLA_T4", "acceleratorCount": "1"}
@@ -152,6 +172,9 @@ def refused(file: str, folder: str, resources: str):
     told = VertexNotificationEmailOp(recipients=["team@example.com"])
     with dsl.ExitHandler(told):
         DataflowPythonJobOp(python_module_path=file, temp_location=folder)
+        DataflowFlexTemplateJobOp(container_spec_gcs_path=file)
+        DataprocPySparkBatchOp(main_python_file_uri=file)
+        ImageDatasetCreateOp(display_name="clouds")
         WaitGcpResourcesOp(gcp_resources=resources)
         BigqueryCreateModelJobOp(
             query="CREATE MODEL flights.late OPTIONS (model_type='linear_reg') AS SELECT 1 AS label"

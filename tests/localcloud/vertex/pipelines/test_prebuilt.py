@@ -12,6 +12,8 @@ from google.cloud import aiplatform, bigquery, storage
 from tests.conftest import REGION
 from tests.localcloud.vertex.pipelines.conftest import Run, outputs, states, task
 
+from localcloud.errors import Code
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # Google's components take KFP's default image
     from tests.localcloud.vertex.pipelines import prebuilt as p
@@ -88,6 +90,25 @@ def test_from_a_training_function_to_a_batch_prediction(run: Run, project: str) 
     assert aiplatform.Endpoint.list() == []
 
 
+def test_datasets_and_models_that_are_exported_and_deleted(run: Run, project: str) -> None:
+    bucket = storage.Client(project=project).bucket(run.bucket)
+    bucket.blob("rows.csv").upload_from_string("delay,late\n1,0\n40,1\n")
+    bucket.blob("model/model.joblib").upload_from_string(b"weights")
+    job = run(p.kept, {"rows": f"gs://{run.bucket}/rows.csv", "folder": f"gs://{run.bucket}/model"})
+    assert set(states(job).values()) == {"SUCCEEDED"}
+    assert artifact(job, "tabular-dataset-create", "dataset").schema_title == "google.VertexDataset"
+    (dataset,) = aiplatform.TabularDataset.list()
+    assert sorted(dataset.column_names) == ["delay", "late"]
+    exported = [blob.name for blob in bucket.list_blobs(prefix="model/") if not blob.name.endswith("/")]
+    assert any(name.endswith(".csv") for name in exported)
+    assert sum(name.endswith("model.joblib") for name in exported) == 2
+    assert aiplatform.Model.list() == []
+    for name in ("model-upload", "model-export", "model-delete"):
+        ((kind, uri),) = resources(job, name)
+        assert (kind, uri[: len(HOST)]) == ("VertexLro", HOST)
+        assert "/operations/" in uri
+
+
 def test_what_ends_early_and_what_cannot_be_done(run: Run, project: str) -> None:
     bigquery.Client(project=project, location=REGION).create_dataset("flights")
     uri = "https://dataflow.googleapis.com/v1b3/projects/p/locations/l/jobs/j"
@@ -117,6 +138,13 @@ def test_what_ends_early_and_what_cannot_be_done(run: Run, project: str) -> None
         failing.wait()
     errors = {detail.task_name: detail.error.message for detail in failing.task_details}
     assert "the local cloud has no Dataflow service" in errors["dataflow-python"]
+    assert task(failing, "dataflow-python").error.code == Code.UNIMPLEMENTED.number
+    for name, host in (
+        ("dataflow-flex-template", "dataflow.googleapis.com"),
+        ("dataproc-create-pyspark-batch", "dataproc.googleapis.com"),
+    ):
+        assert f"UNIMPLEMENTED, Message: The local cloud has no API on {host}" in errors[name]
+    assert "the local cloud has tabular Datasets" in errors["image-dataset-create"]
     assert "the local cloud sends no e-mail" in errors["vertex-pipelines-notification-email"]
     assert "dataflow.googleapis.com" in errors["wait-gcp-resources"]
     assert 'has no field named "containerSpecs"' in errors["custom-training-job"]
