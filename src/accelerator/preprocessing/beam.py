@@ -22,7 +22,8 @@ import pyarrow.parquet as pq
 
 from accelerator.errors import AcceleratorError
 from accelerator.preprocessing import tables
-from accelerator.preprocessing.functions import Function, Outcome
+from accelerator.preprocessing.batches import gathered, read_ahead
+from accelerator.preprocessing.functions import Function, Outcome, as_json
 from accelerator.storage import folder
 
 PART_ROWS = 1_000_000
@@ -129,7 +130,7 @@ class Transform(beam.DoFn):  # type: ignore[misc]
             Parts(made, f"{self._settings.staging}/rows") as kept,
             Parts(REJECTED, f"{self._settings.staging}/rejected") as rejected,
         ):
-            for batch in tables.rows(stream, work.schema):
+            for batch in gathered(read_ahead(tables.rows(stream, work.schema))):
                 outcome = function.apply(batch)
                 counted["read"] += batch.num_rows
                 kept.write(fitted(outcome.kept, made, work.function))
@@ -150,7 +151,7 @@ class Transform(beam.DoFn):  # type: ignore[misc]
             [
                 [work.source] * len(rows),
                 list(outcome.reasons),
-                [json.dumps(row, default=str) for row in rows],
+                [as_json(row) for row in rows],
                 [self._settings.run] * len(rows),
                 [now] * len(rows),
             ],

@@ -7,8 +7,10 @@ pyarrow.RecordBatch and returns the rows that are kept, or `(kept, reasons)` wit
 from __future__ import annotations
 
 import importlib.util
+import json
+import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -124,6 +126,25 @@ class Function:
         return CodeError(
             f"{self._name} returned {what}", place=str(self._file), next_step="docs/preprocessing.md has the forms"
         )
+
+
+def as_json(row: Mapping[str, Any]) -> str:
+    """A row as JSON; what JSON has no form for is text."""
+    return json.dumps({name: _plain(value) for name, value in row.items()}, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, Iterable):
+        return [_plain(inner) for inner in value]
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 def _module(file: Path) -> ModuleType:

@@ -12,16 +12,19 @@ import time
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from accelerator.config import Config
 from accelerator.config.sections import Preprocessing
 from accelerator.errors import AcceleratorError, ConfigError, DataError
-from accelerator.preprocessing import tables
+from accelerator.preprocessing import dataflow, tables
 from accelerator.preprocessing.functions import Function
 from accelerator.storage import Files
+
+if TYPE_CHECKING:
+    from accelerator.preprocessing.beam import Settings
 
 FIRST_ROWS = 1000
 """Rows that a function is tried on before anything runs; they tell its columns."""
@@ -61,6 +64,7 @@ def run(config: Config, run_id: str = "", image: str = "") -> Preprocessed:
         ConfigError: There is no such section.
         CodeError: The team's code does not import, or fails on the first rows.
         DataError: A table cannot be read.
+        DataflowError: Dataflow is to run it, and is not there or does not take jobs of this project.
         PreprocessingError: Rows later on could not be preprocessed, or too many were rejected.
     """
     section = config.preprocessing
@@ -70,9 +74,15 @@ def run(config: Config, run_id: str = "", image: str = "") -> Preprocessed:
             place=config.place("preprocessing"),
             next_step="add preprocessing: {code: preprocessing.py, tables: {…}}",
         )
-    import apache_beam as beam
-
-    from accelerator.preprocessing.beam import Settings, build
+    if section.runner == "DataflowRunner":
+        if not image:
+            raise ConfigError(
+                "Dataflow's workers need an image, and none is given",
+                place=config.place("preprocessing.runner"),
+                next_step="give --image: what `mlops build` built for preprocessing",
+            )
+        dataflow.check(config)
+    from accelerator.preprocessing.beam import Settings
 
     run_id = run_id or f"preprocessing-{time.strftime('%Y%m%d%H%M%S')}"
     settings = Settings(
@@ -84,7 +94,19 @@ def run(config: Config, run_id: str = "", image: str = "") -> Preprocessed:
     )
     work = [_work(config, section, source) for source in section.tables]
     try:
-        with beam.Pipeline(runner=_runner(section), options=_options(config, section, run_id, image)) as pipeline:
+        return _through(config, section, work, settings, image)
+    finally:
+        # what is loaded is in BigQuery; what is not is of no use, and may be data that must not lie about
+        tables.remove(settings.staging)
+
+
+def _through(config: Config, section: Preprocessing, work: list[Any], settings: Settings, image: str) -> Preprocessed:
+    import apache_beam as beam
+
+    from accelerator.preprocessing.beam import build
+
+    try:
+        with beam.Pipeline(runner=_runner(section), options=_options(config, section, settings.run, image)) as pipeline:
             build(pipeline, work, settings)
     except AcceleratorError:
         raise
@@ -158,24 +180,7 @@ def _options(config: Config, section: Preprocessing, run_id: str, image: str) ->
         return PipelineOptions(
             [], direct_running_mode="multi_threading", direct_num_workers=os.cpu_count() or 1, save_main_session=False
         )
-    bucket = f"gs://{config.bucket_name}/dataflow"
-    least, most = section.workers
-    return PipelineOptions(
-        [],
-        project=config.project,
-        region=config.region,
-        job_name=run_id.lower()[:63].rstrip("-"),
-        temp_location=f"{bucket}/temp",
-        staging_location=f"{bucket}/staging",
-        sdk_container_image=image or None,
-        sdk_location="container",
-        machine_type=section.machine,
-        num_workers=least,
-        max_num_workers=most,
-        labels=[f"model={config.model.name}"],
-        service_account_email=section.service_account,
-        experiments=["use_runner_v2"],
-    )
+    return dataflow.options(config, run_id, image)
 
 
 def _outcome(staging: str, count: int) -> Preprocessed:

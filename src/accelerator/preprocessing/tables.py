@@ -71,8 +71,11 @@ def load(project: str, table: str, files: Sequence[str], run: str, *, append: bo
     with errors(table):
         client = bigquery.Client(project=project)
         client.create_dataset(table.rpartition(".")[0], exists_ok=True)
+        options = bigquery.ParquetOptions()
+        options.enable_list_inference = True  # else an array becomes a record of a list of elements
         config = bigquery.LoadJobConfig(
             source_format="PARQUET",
+            parquet_options=options,
             write_disposition="WRITE_APPEND" if append else "WRITE_TRUNCATE",
             schema_update_options=["ALLOW_FIELD_ADDITION"] if append else None,
         )
@@ -82,6 +85,19 @@ def load(project: str, table: str, files: Sequence[str], run: str, *, append: bo
         except Conflict:
             job = client.get_job(name)
         return int(job.result().output_rows)
+
+
+def remove(uri: str) -> None:
+    """Take away all objects below a gs:// folder."""
+    from google.cloud.storage import Client
+
+    from accelerator.storage import cloud_errors
+
+    bucket, _, prefix = uri.removeprefix("gs://").partition("/")
+    with cloud_errors(uri):
+        client = Client()
+        for blob in client.list_blobs(bucket, prefix=f"{prefix.rstrip('/')}/"):
+            blob.delete()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -115,11 +116,28 @@ def _steps(config: Config, kind: str, uri: str, tag: str) -> list[dict[str, Any]
     team = ["build", "-f", f"images/team/{file}", "--build-arg", f"BASE={base}"]
     if has_requirements:
         team += ["--build-arg", f"REQUIREMENTS={config.model.requirements}"]
-    team += ["-t", uri, "project"]
-    return [
+    section = config.preprocessing
+    on_dataflow = kind == "preprocessing" and section is not None and section.runner == "DataflowRunner"
+    built = f"{uri}-base" if on_dataflow else uri
+    team += ["-t", built, "project"]
+    name = f"{config.model.name}-{kind}"
+    steps = [
         {"name": docker, "id": kind, "args": generic, "wait_for": ["-"]},
-        {"name": docker, "id": f"{config.model.name}-{kind}", "args": team, "wait_for": [kind]},
+        {"name": docker, "id": name, "args": team, "wait_for": [kind]},
     ]
+    if on_dataflow:
+        boot = ["build", "-f", f"images/{kind}/dataflow.Dockerfile", "--build-arg", f"BASE={built}"]
+        boot += ["--build-arg", f"BEAM={_beam_version()}", "-t", uri, "images"]
+        steps.append({"name": docker, "id": f"{name}-dataflow", "args": boot, "wait_for": [name]})
+    return steps
+
+
+def _beam_version() -> str:
+    """The version of Apache Beam that the preprocessing image has: a worker's boot program must be of the same."""
+    lock = (shipped.folder("images") / "preprocessing" / "requirements.txt").read_text()
+    found = re.search(r"^apache-beam==([\w.]+)", lock, re.MULTILINE)
+    assert found is not None
+    return found[1]
 
 
 def _archive(config: Config) -> bytes:

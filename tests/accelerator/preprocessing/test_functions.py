@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from accelerator.errors import CodeError
-from accelerator.preprocessing.functions import Function, Outcome
+from accelerator.preprocessing.batches import ROWS, gathered, read_ahead
+from accelerator.preprocessing.functions import Function, Outcome, as_json
 
 CODE = """
 import pyarrow as pa
@@ -92,3 +98,54 @@ def test_a_file_that_does_not_import_names_its_line(tmp_path: Path) -> None:
     with pytest.raises(CodeError, match="nowhere_at_all") as raised:
         Function(path, "clean", by_rows=True)
     assert "line 2" in str(raised.value.place)
+
+
+def test_messages_are_put_together_and_nothing_is_lost() -> None:
+    messages = [pa.record_batch({"n": list(range(at, at + 1000))}) for at in range(0, 70_000, 1000)]
+    made = list(gathered(read_ahead(iter(messages))))
+    assert [batch.num_rows for batch in made] == [66_000, 4_000]
+    assert made[0].num_rows >= ROWS
+    assert [n for batch in made for n in batch["n"].to_pylist()] == list(range(70_000))
+    assert list(gathered(iter([]))) == []
+
+
+def test_an_error_while_reading_ahead_is_raised_where_rows_are_taken() -> None:
+    def broken() -> Iterator[pa.RecordBatch]:
+        yield BATCH
+        raise OSError("the stream broke")
+
+    taken = read_ahead(broken())
+    assert next(taken) is BATCH
+    with pytest.raises(OSError, match="the stream broke"):
+        next(taken)
+
+
+def test_nothing_is_read_on_when_nobody_takes_it() -> None:
+    read: list[int] = []
+
+    def endless() -> Iterator[pa.RecordBatch]:
+        while True:
+            read.append(1)
+            yield BATCH
+
+    taken = read_ahead(endless())
+    next(taken)
+    taken.close()
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "bigquery-stream"] or [None]
+    if thread is not None:
+        thread.join(10)
+        assert not thread.is_alive()
+    assert len(read) < 10
+
+
+def test_a_row_is_json_whatever_is_in_it() -> None:
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    row = {"x": float("nan"), "b": b"\x01", "tax": Decimal("2.50"), "list": [at, None], "part": {"a": 1}, "s": "é"}
+    assert json.loads(as_json(row)) == {
+        "x": "nan",
+        "b": "01",
+        "tax": "2.50",
+        "list": ["2026-01-01T00:00:00+00:00", None],
+        "part": {"a": 1},
+        "s": "é",
+    }

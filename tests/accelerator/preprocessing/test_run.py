@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from google.cloud import aiplatform, bigquery
+from google.cloud import aiplatform, bigquery, storage
 from tests.accelerator.project import ROWS, load_orders, make
 from tests.conftest import REGION, LocalCloud
 
@@ -42,6 +44,10 @@ def late(row):
     return row
 
 
+def every(batch):
+    return batch
+
+
 def count(batch):
     return pa.RecordBatch.from_arrays(
         [*batch.columns, pa.array([batch.num_rows] * batch.num_rows)], [*batch.schema.names, "rows"]
@@ -67,10 +73,10 @@ def images(config: Config) -> Images:
     return build.build(config)
 
 
-def run(config: Config, images: Images, *settings: str) -> str:
+def run(config: Config, images: Images, *settings: str, arguments: Sequence[str] = ()) -> str:
     """Runs the container; gives the error of its job, empty if it succeeded."""
     aiplatform.init(project=config.project, location=REGION, staging_bucket=f"gs://{config.bucket_name}")
-    arguments = [part for setting in settings for part in ("--set", setting)]
+    arguments = [*arguments, *(part for setting in settings for part in ("--set", setting))]
     container = {"image_uri": images.preprocessing, "args": arguments}
     pool = {"machine_spec": {"machine_type": "n1-standard-2"}, "replica_count": 1, "container_spec": container}
     job = aiplatform.CustomJob(display_name="preprocess", worker_pool_specs=[pool])
@@ -79,6 +85,11 @@ def run(config: Config, images: Images, *settings: str) -> str:
     except RuntimeError as error:
         return str(error)
     return ""
+
+
+def run_on_dataflow(config: Config, images: Images) -> str:
+    """The same on Dataflow, which the local cloud does not have."""
+    return run(config, images, "preprocessing.runner=DataflowRunner", arguments=["--image", images.preprocessing])
 
 
 def rows(config: Config, table: str) -> list[dict[str, Any]]:
@@ -95,6 +106,9 @@ def test_clean_rows_and_dead_letters(config: Config, images: Images) -> None:
     assert {row["source"] for row in dead} == {f"{config.project}.shop.orders"}
     assert all(json.loads(row["row"])["items"] == 6 for row in dead)
     assert len(rows(config, "shop.counted")) == len([row for row in rows(config, "shop.orders") if row["items"] == 1])
+    # rows of the raw table do not lie about in the bucket
+    left = storage.Client(project=config.project).list_blobs(config.bucket_name, prefix="preprocessing/")
+    assert [blob.name for blob in left] == []
     # once more: the clean table is replaced, dead letters are added
     assert run(config, images) == ""
     assert (len(rows(config, "shop.clean")), len(rows(config, "shop.rejected"))) == (len(clean), 2 * len(dead))
@@ -114,8 +128,39 @@ def test_too_many_rejected_rows_leave_the_table_as_it_was(config: Config, images
         (["preprocessing.tables={shop.orders: {to: shop.late, rows: late}}"], "late raised ValueError: a price of 4"),
         (["preprocessing.tables={shop.ordrs: {to: shop.late, rows: late}}"], "does not have the table"),
         (["preprocessing.tables={shop.orders: {to: shop.late, rows: claen}}"], "defines no function claen"),
+        (["preprocessing.runner=DataflowRunner"], "workers need an image, and none is given"),
+        ([], "dataflow.googleapis.com answers UNIMPLEMENTED"),
     ],
+    ids=["raises", "table", "function", "image", "dataflow"],
 )
 def test_faults_are_named(config: Config, images: Images, settings: list[str], words: str) -> None:
-    assert words in run(config, images, *settings)
+    said = run(config, images, *settings) if settings else run_on_dataflow(config, images)
+    assert words in said
     assert "late" not in [table.table_id for table in bigquery.Client(project=config.project).list_tables("shop")]
+
+
+def test_arrays_and_times_stay_what_they_are(config: Config, images: Images) -> None:
+    client = bigquery.Client(project=config.project)
+    client.query_and_wait(
+        "CREATE OR REPLACE TABLE shop.kinds AS SELECT [1, 2] AS list, DATETIME '2026-01-01 10:00:00' AS at, "
+        "TIMESTAMP '2026-01-01 10:00:00+00' AS moment, NUMERIC '2.50' AS tax, DATE '2026-01-02' AS day, "
+        "[STRUCT(1 AS a)] AS parts"
+    )
+    table = "{to: shop.kinds_clean, batches: every}"
+    assert run(config, images, f"preprocessing.tables={{shop.kinds: {table}}}") == ""
+    assert rows(config, "shop.kinds_clean") == rows(config, "shop.kinds")
+    raw, made = (client.get_table(f"shop.{name}").schema for name in ("kinds", "kinds_clean"))
+    assert [(field.name, field.field_type, field.mode) for field in made] == [
+        (field.name, field.field_type, field.mode) for field in raw
+    ]
+
+
+def test_the_image_of_dataflows_workers_has_their_boot_program(config: Config) -> None:
+    on_dataflow = configuration.load(config.path, overrides=["preprocessing.runner=DataflowRunner"])
+    *_, team, boot = build._steps(on_dataflow, "preprocessing", "r/p/mlops/x:1", "1")
+    assert team["args"][-3:] == ["-t", "r/p/mlops/x:1-base", "project"]
+    assert "BASE=r/p/mlops/x:1-base" in boot["args"]
+    assert boot["args"][-3:] == ["-t", "r/p/mlops/x:1", "images"]
+    assert boot["wait_for"] == [team["id"]]
+    [version] = [argument for argument in boot["args"] if argument.startswith("BEAM=")]
+    assert re.fullmatch(r"BEAM=2\.\d+\.\d+", version)
