@@ -15,7 +15,8 @@ from localcloud.build.workspace import BuildLog, Workspace
 from localcloud.catalog import Package
 from localcloud.errors import CloudError, FailedPrecondition, InvalidArgument, Unimplemented
 from localcloud.objects import Objects
-from localcloud.runtime import Container, ContainerSpec, ImageNotFound, Runtime
+from localcloud.runtime import Container, ContainerSpec, ImageNotFound, Runtime, stoppable
+from localcloud.runtime import Stopped as GivenUp
 
 v1 = Package("google.devtools.cloudbuild.v1")
 
@@ -66,6 +67,7 @@ class Run:
         self.workspace = workspace
         self.log = log
         self.cancelled = cancelled
+        self.given_up = threading.Event()  # for images that are being built
         self.report = report
         self.lock = threading.RLock()
         self.stop: Stopped | None = None
@@ -145,6 +147,7 @@ class Run:
                     self.stop = Stopped("TIMEOUT", f"the build timed out after {limit:g} s")
             containers = list(self.containers.values())
         if self.stop is not None:
+            self.given_up.set()
             for container in containers:
                 container.kill()
         for thread in threads.values():
@@ -172,9 +175,12 @@ class Run:
         failed = f'build step {index} "{step.name}" failed'
         problem, state = "", "FAILURE"
         try:
-            code = self._carry_out(index, lambda line: self.log.say(f"{title}: {line}"))
+            with stoppable(self.given_up):
+                code = self._carry_out(index, lambda line: self.log.say(f"{title}: {line}"))
             if code != 0:
                 problem = f"{failed}: step exited with non-zero status: {code}"
+        except GivenUp:
+            code, problem = 137, f"{failed}: it was given up"
         except TimeoutError as error:
             code, problem, state = 137, f"{failed}: {error}", "TIMEOUT"
         except CloudError as error:

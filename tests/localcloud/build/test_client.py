@@ -18,6 +18,7 @@ from google.cloud import storage
 from google.cloud.devtools import cloudbuild_v1
 from google.cloud.devtools.cloudbuild_v1.types import Build
 from google.cloud.logging_v2 import Client as Logging
+from tests.localcloud.slow import Slow, gone
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -233,6 +234,31 @@ def test_cancel_and_retry(client: Any, project: str) -> None:
     assert retried.metadata.build.id != identifier
     assert retried.metadata.build.steps[0].args == build.steps[0].args
     client.cancel_build(project_id=project, id=retried.metadata.build.id)
+
+
+@pytest.mark.parametrize("end", ["CANCELLED", "TIMEOUT"])
+def test_an_image_that_is_being_built_is_given_up(
+    client: Any, project: str, bucket: Any, tmp_path: Path, end: str
+) -> None:
+    slow = Slow(tmp_path)
+    files = {path.name: path.read_text() for path in slow.package.iterdir()}
+    bucket.blob("source.tar.gz").upload_from_string(
+        archive({**files, "Dockerfile": "FROM python:3.11\nCOPY . /slow\nRUN pip install /slow\n"})
+    )
+    build = Build(
+        source={"storage_source": {"bucket": bucket.name, "object_": "source.tar.gz"}},
+        steps=[{"name": DOCKER, "args": ["build", "-t", "local/slow", "."]}],
+        timeout={"seconds": 4 if end == "TIMEOUT" else 60},
+    )
+    operation = client.create_build(project_id=project, build=build)
+    builders = slow.builders()
+    if end == "CANCELLED":
+        client.cancel_build(project_id=project, id=operation.metadata.build.id)
+    with pytest.raises(GoogleAPICallError):
+        operation.result(timeout=20)
+    assert gone(builders)
+    ended = client.get_build(project_id=project, id=operation.metadata.build.id)
+    assert (ended.status.name, ended.steps[0].status.name) == (end, "CANCELLED")
 
 
 @pytest.mark.parametrize(
