@@ -21,7 +21,7 @@ region: us-central1
 data:
   table: $table
   label: $label
-  split: {train: 0.8, validation: 0.2}
+  split: {train: 0.7, validation: 0.15, test: 0.15}
   # in place of fractions, windows over a TIMESTAMP, DATETIME or DATE column:
   # time: created_at
   # split: {train: "..2024-06", validation: "2024-07", test: "2024-08"}
@@ -30,6 +30,11 @@ model:
   name: $model
   code: model.py
   requirements: requirements.txt
+
+# tuning: {metric: auc, goal: maximize, trials: 12, parallel: 2}    # auc, accuracy; for quantities mae, r2
+validation: {beat: champion}     # thresholds: {auc: 0.7}, slices: [column]
+deployment: {machine: n1-standard-2, replicas: [1, 2], canary: 10}
+batch_prediction: {to: $predictions}
 """
 )
 
@@ -124,7 +129,8 @@ def init(directory: Path, table: str, label: str, project: str) -> None:
     label = label or typer.prompt("Its column to predict")
     model = re.sub(r"[^a-z0-9]+", "-", directory.resolve().name.lower()).strip("-") or "model"
     model = model if model[0].isalpha() else f"model-{model}"
-    text = _MLOPS_YAML.substitute(project=project, table=table, label=label, model=model)
+    predictions = f"{table.rpartition('.')[0]}.{model.replace('-', '_')}_predictions"
+    text = _MLOPS_YAML.substitute(project=project, table=table, label=label, model=model, predictions=predictions)
     made = not directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / "mlops.yaml"
@@ -140,4 +146,4 @@ def init(directory: Path, table: str, label: str, project: str) -> None:
     (directory / "model.py").write_text(_MODEL_PY)
     (directory / "requirements.txt").write_text(_REQUIREMENTS)
     console.print(f"A project for {table} is in {directory}: mlops.yaml, model.py, requirements.txt.")
-    console.print(f"  mlops build --config {path}   builds its training and prediction images")
+    console.print(f"  mlops run training --config {path}   trains, validates, deploys and predicts")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from accelerator.config import Config, Split
@@ -202,7 +203,7 @@ def _labels(config: Config) -> dict[str, str]:
 
 
 def sample(table: str, project: str, columns: Sequence[str], split: str, count: int) -> list[dict[str, Any]]:
-    """Some rows of one split, always the same.
+    """Some rows of one split, always the same, as instances of a prediction request.
 
     Args:
         table: A training set.
@@ -224,4 +225,12 @@ def sample(table: str, project: str, columns: Sequence[str], split: str, count: 
             bigquery.ScalarQueryParameter("count", "INT64", count),
         ]
     )
-    return [dict(row) for row in bigquery.Client(project=project).query_and_wait(query, job_config=job)]
+    found = bigquery.Client(project=project).query_and_wait(query, job_config=job)
+    return [{name: _sendable(value) for name, value in row.items()} for row in found]
+
+
+def _sendable(value: Any) -> Any:
+    """A value as JSON has it."""
+    if isinstance(value, datetime | date):
+        return value.isoformat()
+    return float(value) if isinstance(value, Decimal) else value

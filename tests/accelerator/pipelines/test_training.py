@@ -73,15 +73,10 @@ def test_runs_and_their_rows(cloud: LocalCloud, config: Config) -> None:
     assert (predicted["n"], predicted["version"]) == (400, "1")
     assert set(json.loads(predicted["prediction"])) == {"classes", "scores"}
 
-    # the same data again: no better, so the champion stays; and the run is a success that promotes nothing
-    said = json.loads(mlops(cloud, config, "run", "training", "--json"))
-    second = row(config, said["name"].rpartition("/")[2])
-    assert (second["state"], second["valid"], second["model_version"]) == ("SUCCEEDED", False, None)
-    assert "not shown to be better than the champion" in second["reasons"][0]
+    experiment = aiplatform.get_experiment_df("returns")
+    assert list(experiment["param.valid"]) == ["true"]
     (endpoint,) = aiplatform.Endpoint.list(filter='display_name="returns"')
     assert [deployed.model_version_id for deployed in endpoint.list_models()] == ["1"]
-    experiment = aiplatform.get_experiment_df("returns")
-    assert sorted(experiment["param.valid"]) == ["false", "true"]
 
     # a window without rows: the step that can name it fails, and the row says so
     said = json.loads(mlops(cloud, config, "run", "training", "--json", "-p", "test=2031-01", code=1))
@@ -95,6 +90,23 @@ def test_runs_and_their_rows(cloud: LocalCloud, config: Config) -> None:
     assert (batch["state"], batch["predictions"], batch["valid"]) == ("SUCCEEDED", 400, None)
 
     assert "are gone" in mlops(cloud, config, "undeploy")
+
+
+@pytest.mark.timeout(600)
+def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path: Path) -> None:
+    folder = tmp_path / "come-back"
+    options = ("--table", "shop.orders", "--label", "returned", "--project", config.project)
+    said = mlops(cloud, config, "init", str(folder), *options)
+    assert "mlops run training --config" in said
+    said = json.loads(mlops(cloud, config, "run", "training", "--config", str(folder / "mlops.yaml"), "--json"))
+    found = row(config, said["name"].rpartition("/")[2])
+    assert (found["state"], found["valid"], found["model_version"]) == ("SUCCEEDED", True, "1")
+    assert set(found["rows"]) == {"train", "validation", "test"}
+    (count,) = bigquery.Client(project=config.project).query_and_wait(
+        "SELECT COUNT(*) AS n FROM shop.come_back_predictions"
+    )
+    assert count["n"] == 400
+    mlops(cloud, config, "undeploy", "--config", str(folder / "mlops.yaml"))
 
 
 def test_the_compiled_file_is_the_same_whatever_the_target(config: Config, tmp_path: Path) -> None:
