@@ -40,8 +40,8 @@ def test_the_demo_runs_and_a_worse_model_is_refused(tmp_path: Path) -> None:
         assert 0.70 < float(area) < 0.75
         assert float(linear) < float(area)
         assert len(re.findall(r"^\d\d Aug .*%", first, re.MULTILINE)) == 8
-        [run] = re.findall(r"mlops logs (\S+) train", first)
-        assert "saved the model to gs://" in mlops("logs", run, "train", "--project", "my-project")
+        [job] = re.findall(r"mlops logs (\S+)", first)
+        assert "saved the model to gs://" in mlops("logs", job, "--project", "my-project")
         for command in _readme_commands():
             missing = [tool for tool in ("gcloud", "bq") if f"-- {tool} " in command and shutil.which(tool) is None]
             if missing:
