@@ -293,7 +293,7 @@ class CanaryCheck(Section):
     """Requests with rows of the test split that the new version has to answer."""
     max_error_rate: float = Field(default=0.0, ge=0, lt=1)
     """The share of them that may fail."""
-    max_latency: float = Field(default=1.0, gt=0)
+    max_latency: float = Field(default=5.0, gt=0)
     """Seconds within which 95 % of the answers have to be there."""
 
 
