@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import re
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from localcloud.runtime.spec import BuildFailed
@@ -30,6 +31,8 @@ _SYSTEM = re.compile(
     + r"|(?:gcr\.io/google-containers|ghcr\.io/containerd|quay\.io/quay|registry\.k8s\.io)/busybox"
     + _TAG
 )
+_ASH = {"/usr/local/bin/sh": '#!/bin/bash\nexec /bin/bash --posix "$@"\n'}
+"""Where `sh` is busybox's, it knows `[[` and the like, which the machine's may not; bash does."""
 _GCLOUD = re.compile(
     r"(?:docker\.io/)?google/cloud-sdk"
     + _TAG
@@ -47,12 +50,14 @@ class Base:
         command: CMD of the image.
         path: PATH of the image.
         remark: What is not as in the image, if anything.
+        programs: Scripts of the image, by their absolute paths.
     """
 
     minor: int | None = None
     command: tuple[str, ...] = ("python3",)
     path: str = DEFAULT_PATH
     remark: str = ""
+    programs: Mapping[str, str] = field(default_factory=dict)
 
 
 def find(uri: str) -> Base | None:
@@ -65,8 +70,14 @@ def find(uri: str) -> Base | None:
         minor = found["minor"] or found["ubi"]
         return Base(int(minor) if minor else None)
     if found := _SYSTEM.fullmatch(uri):
-        shell = "/bin/bash" if found["name"] in ("debian", "ubuntu", "bash") else "/bin/sh"
-        return Base(command=(shell,), remark=f"the programs of {uri} are those of this machine, not the image's")
+        ash = found["name"] not in ("debian", "ubuntu", "bash")
+        programs = _ASH if ash and Path("/bin/bash").exists() else {}
+        command = ("/bin/sh",) if ash else ("/bin/bash",)
+        return Base(
+            command=command,
+            programs=programs,
+            remark=f"the programs of {uri} are those of this machine, not the image's",
+        )
     if _GCLOUD.fullmatch(uri):
         gcloud = shutil.which("gcloud")
         if gcloud is None:

@@ -142,6 +142,11 @@ class Build:
             environment = self.environments.base(base.minor, remarks.append)
             for remark in remarks:
                 self.log(f"WARNING: {remark}")
+            for path, text in base.programs.items():
+                program = self.inside(path)
+                program.parent.mkdir(parents=True, exist_ok=True)
+                program.write_text(text)
+                program.chmod(0o755)
             self.state = State(environment, {"PATH": base.path}, cmd=base.command, remarks=tuple(remarks))
             return
         if split[0] == "scratch":

@@ -63,3 +63,20 @@ def test_every_container_says_that_another_python_stands_in(place: Place) -> Non
         assert said[0].startswith(f"this machine has no Python 3.7; Python {'.'.join(map(str, version))} stands in")
     image = place.runtime.images.build(place.root, "FROM python:3.7\nENV A=1\n", "local/old:1")
     assert image.remarks == place.runtime.images.resolve("local/old:1").remarks != ()
+
+
+def test_the_log_of_an_operating_system_says_whose_programs_they_are(place: Place) -> None:
+    said: list[str] = []
+    for image in ("alpine:3.20", "docker.io/library/ubuntu", "gcr.io/google-containers/busybox:1.27"):
+        container = place.runtime.start(
+            ContainerSpec("x", image, ["sh", "-c", "echo $((6*7)) | tr 4 5"], tee=said.append)
+        )
+        assert (container.wait(30), container.tail()[-1]) == (0, "52")
+        assert said[0] == f"the programs of {image} are those of this machine, not the image's"
+        said.clear()
+
+
+def test_the_sh_of_busybox_knows_what_dash_does_not(place: Place) -> None:
+    script = 'set -e; [[ "$1" == *b* ]] && echo "$0 $1"'
+    for image in ("busybox", "alpine:3.20"):
+        assert place.run("sh", "-ec", script, "said", "abc", image=image) == (0, ["said abc"])
