@@ -13,9 +13,12 @@ from pathlib import Path
 
 from localcloud import control, environment
 
-ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines", "batch", "data_validation")
+ON_A_LOCAL_CLOUD = ("storage", "bigquery", "pubsub", "pipelines", "batch", "data_validation", "preprocessing")
 ALONE = ("server", "prediction", "demo")
-ALL = ("server", "storage", "bigquery", "pubsub", "pipelines", "prediction", "batch", "data_validation", "demo")
+ALL = (
+    *("server", "storage", "bigquery", "pubsub", "pipelines"),
+    *("prediction", "batch", "data_validation", "preprocessing", "demo"),
+)
 
 
 def main(names: list[str]) -> int:

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import pyarrow as pa
 
-ROWS = 65_536
+ROWS = 32_768
 BYTES = 32 << 20
 """Messages are put together until they have so many rows or bytes."""
-READ_AHEAD = 4
+READ_AHEAD = 1
 """Messages that wait: what bounds memory."""
 
 
