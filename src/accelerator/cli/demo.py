@@ -197,7 +197,7 @@ def _next(target: str, row: Mapping[str, Any], worse: bool) -> str:
     lines = [
         "\nTry next",
         f"  mlops logs {row['run']}-train-custom-job   what the training job wrote",
-        "  mlops exec --project my-project -- bq query --use_legacy_sql=false 'SELECT run, state, valid, metrics FROM mlops.runs'",
+        "  mlops exec --project my-project -- bq query --use_legacy_sql=false 'SELECT * FROM mlops.runs'",
         "  mlops init my-model             the same for your own table",
     ]
     if not worse:
