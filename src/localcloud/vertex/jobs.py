@@ -10,20 +10,17 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from localcloud.errors import Code, FailedPrecondition
-from localcloud.fields import select
+from localcloud.errors import Code
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
     check_labels,
     copy_fields,
-    generic_metadata,
-    parent_of,
     v1,
 )
+from localcloud.vertex.job_kind import JobKind
 from localcloud.vertex.job_run import JobFailure, JobRun, TrialOf, finish
 from localcloud.vertex.kfp_startup import StartupImages
-from localcloud.vertex.running import Running
 from localcloud.vertex.worker_pools import check_job_spec
 
 OVER = frozenset({"JOB_STATE_SUCCEEDED", "JOB_STATE_FAILED", "JOB_STATE_CANCELLED", "JOB_STATE_EXPIRED"})
@@ -38,15 +35,12 @@ class JobService:
     def __init__(self, vertex: Vertex) -> None:
         self._vertex = vertex
         self._startup_images = StartupImages(vertex.cloud.runtime)
-        self._runs = Running[JobRun]()
+        self._kind = JobKind[JobRun](vertex, v1.CustomJob)
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
-        for job in self._vertex.store.all("", v1.CustomJob, descendants=True):
-            state = v1.JobState.Name(job.state)
-            if state in OVER:
-                continue
-            if state == "JOB_STATE_CANCELLING":
+        for job in self._kind.unfinished():
+            if self._kind.word(job) == "CANCELLING":
                 finish(self._vertex, job.name, "JOB_STATE_CANCELLED", JobFailure(Code.CANCELLED, "CANCELED"))
                 continue
             reason = "The local cloud was restarted while the job was running. Submit the job again."
@@ -54,7 +48,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        self._runs.stop()
+        self._kind.stop()
 
     def create_custom_job(self, request: Any) -> Any:
         """Store a job and start it; it is PENDING until all its replicas are up."""
@@ -78,12 +72,12 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/customJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        self._runs.begin(JobRun(self._vertex, self._startup_images, job, self._runs.forget, trial))
+        self._kind.begin(JobRun(self._vertex, self._startup_images, job, self._kind.forget, trial))
         return job
 
     def wait(self, name: str, cancelled: threading.Event) -> Any:
         """Wait until a job is over; it is cancelled when `cancelled` is set meanwhile. Gives the job."""
-        run = self._runs.find(name)
+        run = self._kind.find(name)
         asked = False
         while run is not None and not run.join(_LOOK_SECONDS):
             if cancelled.is_set() and not asked:
@@ -93,43 +87,17 @@ class JobService:
 
     def get_custom_job(self, request: Any) -> Any:
         """The job as it is now."""
-        name = self._vertex.name(request.name)
-        self._runs.await_end(name)
-        return self._vertex.store.get(name, v1.CustomJob)
+        return self._kind.get(request)
 
     def list_custom_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""
-        page = self._vertex.store.list(
-            self._vertex.parent(request.parent),
-            v1.CustomJob,
-            filter=request.filter,
-            order_by="create_time desc",
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return v1.ListCustomJobsResponse(
-            custom_jobs=[select(job, request.read_mask.paths) for job in page],
-            next_page_token=page.next_page_token,
-        )
+        return self._kind.list(request, v1.ListCustomJobsResponse, "custom_jobs")
 
     def cancel_custom_job(self, request: Any) -> Empty:
         """Ask a job to end; one that is over stays as it is."""
-        name = self._vertex.name(request.name)
-
-        def change(job: Any) -> None:
-            if v1.JobState.Name(job.state) not in OVER:
-                job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
-
-        self._vertex.store.modify(name, v1.CustomJob, change)
-        self._runs.cancel(name)
+        self._kind.cancel(request.name)
         return Empty()
 
     def delete_custom_job(self, request: Any) -> Any:
         """Forget a job that is over."""
-        name = self._vertex.name(request.name)
-        job = self._vertex.store.get(name, v1.CustomJob)
-        state = v1.JobState.Name(job.state)
-        if state not in OVER:
-            raise FailedPrecondition(f"CustomJob `{name}` is in state {state}: cancel it before deleting it.")
-        self._vertex.store.delete(name, v1.CustomJob)
-        return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
+        return self._kind.delete(request.name)

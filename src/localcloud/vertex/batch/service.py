@@ -10,13 +10,11 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from localcloud.errors import Code, FailedPrecondition
-from localcloud.fields import select
+from localcloud.errors import Code
 from localcloud.vertex.batch.checks import check
 from localcloud.vertex.batch.run import BatchRun, JobFailure, finish
-from localcloud.vertex.common import Vertex, copy_fields, generic_metadata, invalid, parent_of, v1
-from localcloud.vertex.jobs import OVER
-from localcloud.vertex.running import Running
+from localcloud.vertex.common import Vertex, copy_fields, invalid, parent_of, v1
+from localcloud.vertex.job_kind import JobKind
 from localcloud.vertex.serving_container import check_servable
 from localcloud.vertex.versions import Versions
 
@@ -43,16 +41,13 @@ class JobService:
     def __init__(self, vertex: Vertex) -> None:
         self._vertex = vertex
         self._versions = Versions(vertex)
-        self._runs = Running[BatchRun]()
+        self._kind = JobKind[BatchRun](vertex, v1.BatchPredictionJob)
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
         shutil.rmtree(self._vertex.cloud.root / "vertex-batch", ignore_errors=True)
-        for job in self._vertex.store.all("", v1.BatchPredictionJob, descendants=True):
-            state = v1.JobState.Name(job.state)
-            if state in OVER:
-                continue
-            if state == "JOB_STATE_CANCELLING":
+        for job in self._kind.unfinished():
+            if self._kind.word(job) == "CANCELLING":
                 finish(self._vertex, job.name, "JOB_STATE_CANCELLED", JobFailure(Code.CANCELLED.number, "CANCELED"))
                 continue
             reason = "The local cloud was restarted while the job was running. Submit the job again."
@@ -60,7 +55,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        self._runs.stop()
+        self._kind.stop()
 
     def create_batch_prediction_job(self, request: Any) -> Any:
         """Store a job and start it; it is PENDING until its containers are healthy."""
@@ -74,51 +69,25 @@ class JobService:
         if given.model:
             job.model, job.model_version_id = model.name, model.version_id
         job = self._vertex.store.create(f"{parent}/batchPredictionJobs/{self._vertex.store.new_id()}", job)
-        self._runs.begin(BatchRun(self._vertex, job, model, self._runs.forget))
+        self._kind.begin(BatchRun(self._vertex, job, model, self._kind.forget))
         return job
 
     def get_batch_prediction_job(self, request: Any) -> Any:
         """The job as it is now."""
-        name = self._vertex.name(request.name)
-        self._runs.await_end(name)
-        return self._vertex.store.get(name, v1.BatchPredictionJob)
+        return self._kind.get(request)
 
     def list_batch_prediction_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""
-        page = self._vertex.store.list(
-            self._vertex.parent(request.parent),
-            v1.BatchPredictionJob,
-            filter=request.filter,
-            order_by="create_time desc",
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return v1.ListBatchPredictionJobsResponse(
-            batch_prediction_jobs=[select(job, request.read_mask.paths) for job in page],
-            next_page_token=page.next_page_token,
-        )
+        return self._kind.list(request, v1.ListBatchPredictionJobsResponse, "batch_prediction_jobs")
 
     def cancel_batch_prediction_job(self, request: Any) -> Empty:
         """Ask a job to end; what it has written stays. One that is over stays as it is."""
-        name = self._vertex.name(request.name)
-
-        def change(job: Any) -> None:
-            if v1.JobState.Name(job.state) not in OVER:
-                job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
-
-        self._vertex.store.modify(name, v1.BatchPredictionJob, change)
-        self._runs.cancel(name)
+        self._kind.cancel(request.name)
         return Empty()
 
     def delete_batch_prediction_job(self, request: Any) -> Any:
         """Forget a job that is over; its output stays."""
-        name = self._vertex.name(request.name)
-        job = self._vertex.store.get(name, v1.BatchPredictionJob)
-        state = v1.JobState.Name(job.state)
-        if state not in OVER:
-            raise FailedPrecondition(f"BatchPredictionJob `{name}` is in state {state}: cancel it before deleting it.")
-        self._vertex.store.delete(name, v1.BatchPredictionJob)
-        return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
+        return self._kind.delete(request.name)
 
     def _model(self, given: Any, parent: str) -> Any:
         """The model version that is asked for; for an unmanaged one a Model that stands for it."""

@@ -10,27 +10,23 @@ from typing import Any
 from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 
-from localcloud.errors import Code, FailedPrecondition, NotFound, Unimplemented
-from localcloud.fields import select
+from localcloud.errors import Code, NotFound, Unimplemented
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
     check_labels,
     copy_fields,
-    generic_metadata,
     invalid,
-    parent_of,
     v1,
 )
 from localcloud.vertex.datasets.splits import Split, refuse_unsupported
+from localcloud.vertex.job_kind import JobKind
 from localcloud.vertex.jobs import JobService
 from localcloud.vertex.models import ModelService
-from localcloud.vertex.running import Running
 from localcloud.vertex.training_pipelines.run import PipelineFailure, TrainingRun, finish
 from localcloud.vertex.worker_pools import check_job_spec
 
 CUSTOM_TASK = "gs://google-cloud-aiplatform/schema/trainingjob/definition/custom_task_1.0.0.yaml"
-OVER = frozenset({"PIPELINE_STATE_SUCCEEDED", "PIPELINE_STATE_FAILED", "PIPELINE_STATE_CANCELLED"})
 _FIELD = "training_pipeline"
 _SETTABLE = (
     "display_name",
@@ -59,15 +55,12 @@ class PipelineService:
         self._vertex = vertex
         self._jobs = jobs
         self._models = models
-        self._runs = Running[TrainingRun]()
+        self._kind = JobKind[TrainingRun](vertex, v1.TrainingPipeline, v1.PipelineState)
 
     def start(self) -> None:
         """Mark the training pipelines of a former process, which ended with it, as what they are."""
-        for pipeline in self._vertex.store.all("", v1.TrainingPipeline, descendants=True):
-            state = v1.PipelineState.Name(pipeline.state)
-            if state in OVER:
-                continue
-            if state == "PIPELINE_STATE_CANCELLING":
+        for pipeline in self._kind.unfinished():
+            if self._kind.word(pipeline) == "CANCELLING":
                 failure = PipelineFailure("PIPELINE_STATE_CANCELLED", Code.CANCELLED, "CANCELED")
             else:
                 failure = PipelineFailure("PIPELINE_STATE_FAILED", Code.ABORTED, _RESTARTED)
@@ -75,7 +68,7 @@ class PipelineService:
 
     def stop(self) -> None:
         """End all of them."""
-        self._runs.stop()
+        self._kind.stop()
 
     def create_training_pipeline(self, request: Any) -> Any:
         """Store a training pipeline and start it."""
@@ -90,51 +83,25 @@ class PipelineService:
         copy_fields(pipeline, given, _SETTABLE)
         name = f"{parent}/trainingPipelines/{self._vertex.store.new_id()}"
         pipeline = self._vertex.store.create(name, pipeline)
-        self._runs.begin(TrainingRun(self._vertex, self._jobs, self._models, pipeline, spec, self._runs.forget))
+        self._kind.begin(TrainingRun(self._vertex, self._jobs, self._models, pipeline, spec, self._kind.forget))
         return pipeline
 
     def get_training_pipeline(self, request: Any) -> Any:
         """The training pipeline as it is now."""
-        name = self._vertex.name(request.name)
-        self._runs.await_end(name)
-        return self._vertex.store.get(name, v1.TrainingPipeline)
+        return self._kind.get(request)
 
     def list_training_pipelines(self, request: Any) -> Any:
         """Training pipelines of a location, newest first."""
-        page = self._vertex.store.list(
-            self._vertex.parent(request.parent),
-            v1.TrainingPipeline,
-            filter=request.filter,
-            order_by="create_time desc",
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return v1.ListTrainingPipelinesResponse(
-            training_pipelines=[select(pipeline, request.read_mask.paths) for pipeline in page],
-            next_page_token=page.next_page_token,
-        )
+        return self._kind.list(request, v1.ListTrainingPipelinesResponse, "training_pipelines")
 
     def cancel_training_pipeline(self, request: Any) -> Empty:
         """Ask a training pipeline to end, and its job with it; one that is over stays as it is."""
-        name = self._vertex.name(request.name)
-
-        def change(pipeline: Any) -> None:
-            if v1.PipelineState.Name(pipeline.state) not in OVER:
-                pipeline.state = v1.PipelineState.PIPELINE_STATE_CANCELLING
-
-        self._vertex.store.modify(name, v1.TrainingPipeline, change)
-        self._runs.cancel(name)
+        self._kind.cancel(request.name)
         return Empty()
 
     def delete_training_pipeline(self, request: Any) -> Any:
         """Forget a training pipeline that is over; its job, data and model stay."""
-        name = self._vertex.name(request.name)
-        pipeline = self._vertex.store.get(name, v1.TrainingPipeline)
-        state = v1.PipelineState.Name(pipeline.state)
-        if state not in OVER:
-            raise FailedPrecondition(f"TrainingPipeline `{name}` is in state {state}: cancel it before deleting it.")
-        self._vertex.store.delete(name, v1.TrainingPipeline)
-        return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
+        return self._kind.delete(request.name)
 
     # Checks
 

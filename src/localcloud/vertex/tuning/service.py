@@ -11,22 +11,18 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 
-from localcloud.errors import Code, FailedPrecondition
-from localcloud.fields import select
+from localcloud.errors import Code
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
     check_labels,
     copy_fields,
-    generic_metadata,
     invalid,
-    parent_of,
     v1,
 )
+from localcloud.vertex.job_kind import JobKind
 from localcloud.vertex.job_run import JobFailure, finish
-from localcloud.vertex.jobs import OVER
 from localcloud.vertex.jobs import JobService as CustomJobs
-from localcloud.vertex.running import Running
 from localcloud.vertex.tuning.run import TuningRun, end_trials, reports_folder
 from localcloud.vertex.vizier.studies import Search, read_search
 from localcloud.vertex.worker_pools import check_job_spec
@@ -55,16 +51,13 @@ class JobService:
     def __init__(self, vertex: Vertex, jobs: CustomJobs) -> None:
         self._vertex = vertex
         self._jobs = jobs
-        self._runs = Running[TuningRun]()
+        self._kind = JobKind[TuningRun](vertex, v1.HyperparameterTuningJob)
 
     def start(self) -> None:
         """Mark the jobs of a former process, which ended with it, as what they are."""
         shutil.rmtree(reports_folder(self._vertex), ignore_errors=True)
-        for job in self._vertex.store.all("", v1.HyperparameterTuningJob, descendants=True):
-            state = v1.JobState.Name(job.state)
-            if state in OVER:
-                continue
-            if state == "JOB_STATE_CANCELLING":
+        for job in self._kind.unfinished():
+            if self._kind.word(job) == "CANCELLING":
                 end, error = "JOB_STATE_CANCELLED", JobFailure(Code.CANCELLED, "CANCELED")
                 why = "The tuning job was cancelled."
             else:
@@ -75,7 +68,7 @@ class JobService:
 
     def stop(self) -> None:
         """End all jobs."""
-        self._runs.stop()
+        self._kind.stop()
 
     def create_hyperparameter_tuning_job(self, request: Any) -> Any:
         """Store a job and start it."""
@@ -86,53 +79,25 @@ class JobService:
         copy_fields(job, given, _SETTABLE)
         name = f"{parent}/hyperparameterTuningJobs/{self._vertex.store.new_id()}"
         job = self._vertex.store.create(name, job)
-        self._runs.begin(TuningRun(self._vertex, self._jobs, job, search, self._runs.forget))
+        self._kind.begin(TuningRun(self._vertex, self._jobs, job, search, self._kind.forget))
         return job
 
     def get_hyperparameter_tuning_job(self, request: Any) -> Any:
         """The job and its trials as they are now."""
-        name = self._vertex.name(request.name)
-        self._runs.await_end(name)
-        return self._vertex.store.get(name, v1.HyperparameterTuningJob)
+        return self._kind.get(request)
 
     def list_hyperparameter_tuning_jobs(self, request: Any) -> Any:
         """Jobs of a location, newest first."""
-        page = self._vertex.store.list(
-            self._vertex.parent(request.parent),
-            v1.HyperparameterTuningJob,
-            filter=request.filter,
-            order_by="create_time desc",
-            page_size=request.page_size,
-            page_token=request.page_token,
-        )
-        return v1.ListHyperparameterTuningJobsResponse(
-            hyperparameter_tuning_jobs=[select(job, request.read_mask.paths) for job in page],
-            next_page_token=page.next_page_token,
-        )
+        return self._kind.list(request, v1.ListHyperparameterTuningJobsResponse, "hyperparameter_tuning_jobs")
 
     def cancel_hyperparameter_tuning_job(self, request: Any) -> Empty:
         """Ask a job to end, and its trials with it; one that is over stays as it is."""
-        name = self._vertex.name(request.name)
-
-        def change(job: Any) -> None:
-            if v1.JobState.Name(job.state) not in OVER:
-                job.state = v1.JobState.Value("JOB_STATE_CANCELLING")
-
-        self._vertex.store.modify(name, v1.HyperparameterTuningJob, change)
-        self._runs.cancel(name)
+        self._kind.cancel(request.name)
         return Empty()
 
     def delete_hyperparameter_tuning_job(self, request: Any) -> Any:
         """Forget a job that is over; the custom jobs of its trials stay."""
-        name = self._vertex.name(request.name)
-        job = self._vertex.store.get(name, v1.HyperparameterTuningJob)
-        state = v1.JobState.Name(job.state)
-        if state not in OVER:
-            raise FailedPrecondition(
-                f"HyperparameterTuningJob `{name}` is in state {state}: cancel it before deleting it."
-            )
-        self._vertex.store.delete(name, v1.HyperparameterTuningJob)
-        return self._vertex.operations.done(parent_of(name), metadata=generic_metadata(v1.DeleteOperationMetadata))
+        return self._kind.delete(request.name)
 
 
 def _check(job: Any) -> Search:
