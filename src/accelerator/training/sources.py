@@ -34,6 +34,8 @@ MANAGED = {
 DEFAULT_SPLIT = Split(train=0.8, validation=0.2)
 """What holds where mlops.yaml has no `data.split`."""
 
+_FRAGMENTS = 1 if int(pa.__version__.partition(".")[0]) > 10 else 2
+"""Files that are read ahead: as few as can be. Arrow 10, which TFDV needs, takes no less than two."""
 _FORMATS = {"parquet": "parquet", "csv": "csv", "jsonl": "json", "json": "json", "ndjson": "json"}
 
 
@@ -186,7 +188,7 @@ class FileSource:
                 filter=self._condition(dataset.schema),
                 batch_size=32_768,
                 batch_readahead=4,
-                fragment_readahead=2,
+                fragment_readahead=_FRAGMENTS,
             )
             for batch in scanner.to_batches():
                 if batch.num_rows:

@@ -23,7 +23,7 @@ from localcloud.runtime.installs import Install
 from localcloud.runtime.interpreters import interpreter
 from localcloud.runtime.spec import BuildFailed
 from localcloud.runtime.stopping import acquire
-from localcloud.runtime.trees import digest, link_tree, remove
+from localcloud.runtime.trees import built, digest, link_tree, remove
 
 COMPLETE = ".complete"
 
@@ -137,7 +137,7 @@ class Environments:
             path = real_path(files, install.workdir, install.arguments[index])
             if not path.exists():
                 raise install.made.error(f"{install.arguments[index]}: no such file in the image at this point")
-            named.append(digest(path))
+            named.append(digest(path, built))
             if path.is_file() and nested(path):
                 named.append(digest(files))
         return json.dumps([install.arguments, named])

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 
@@ -32,18 +32,25 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def entries(root: Path) -> Iterator[Path]:
+def entries(root: Path, skipped: Callable[[Path], bool] = lambda _: False) -> Iterator[Path]:
     """Everything below a folder in a fixed order, folders before what is in them."""
     for child in sorted(root.iterdir()):
+        if skipped(child):
+            continue
         yield child
         if child.is_dir() and not child.is_symlink():
-            yield from entries(child)
+            yield from entries(child, skipped)
 
 
-def digest(path: Path) -> str:
-    """A hash over names, kinds, executable bits and contents of a file or a folder."""
+def built(path: Path) -> bool:
+    """Whether a build of the package around it, or Python itself, has left this: it is no source."""
+    return path.is_dir() and (path.name in ("__pycache__", "build") or path.name.endswith(".egg-info"))
+
+
+def digest(path: Path, skipped: Callable[[Path], bool] = lambda _: False) -> str:
+    """A hash over names, kinds, executable bits and contents of a file or a folder, without what is skipped in it."""
     hasher = hashlib.sha256()
-    for entry in [path] if path.is_file() else entries(path):
+    for entry in [path] if path.is_file() else entries(path, skipped):
         name = entry.name if entry is path else entry.relative_to(path).as_posix()
         if entry.is_symlink():
             kind, content = "link", os.readlink(entry).encode()

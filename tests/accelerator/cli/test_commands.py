@@ -95,7 +95,7 @@ def test_init_makes_a_project_that_loads(mlops: Mlops, tmp_path: Path) -> None:
     mlops("init", str(folder), "--table", "shop.orders", "--label", "returned")
     made = config.load(folder)
     assert (made.model.name, made.data.table, made.data.label) == ("my-model-2", "shop.orders", "returned")
-    assert (made.data.split.train, made.data.split.validation) == (0.8, 0.2)
+    assert (made.data.split.train, made.data.split.validation) == (0.7, 0.15)
     compile((folder / "model.py").read_text(), "model.py", "exec")
     said = mlops("init", str(folder), "--table", "a.b", "--label", "c", code=1).stderr
     assert "There is a project here already" in said

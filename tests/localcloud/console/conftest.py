@@ -182,6 +182,9 @@ def console(cloud: LocalCloud) -> Console:
     """The console, and a project of its own for all its tests."""
     project = f"console-{uuid.uuid4().hex[:12]}"
     storage.Client(project=project).create_bucket(project, location=REGION)
+    # Vertex AI knows a project once a request has named it
+    client = v1.EndpointServiceClient(client_options={"api_endpoint": f"{REGION}-aiplatform.googleapis.com"})
+    client.list_endpoints(parent=f"projects/{project}/locations/{REGION}")
     return Console(cloud.url, project)
 
 

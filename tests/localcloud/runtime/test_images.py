@@ -110,6 +110,9 @@ def test_packages_on_top_of_an_image_leave_it_alone(place: Place, package: Path)
     assert place.run("python", "-c", "import ownpackage; print(ownpackage.NAME)", image=more) == (0, ["own"])
     code, _ = place.run("python", "-c", "import ownpackage", image=plain)
     assert code == 1
+    # what a build may leave in the folder is no part of the package
+    (package / "ownpackage" / "build").mkdir(exist_ok=True)
+    (package / "ownpackage" / "build" / "left.txt").write_text("left")
     assert place.runtime.images.with_packages(plain, [package / "ownpackage"]) == more
 
 
