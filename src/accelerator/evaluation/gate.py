@@ -72,7 +72,11 @@ class Verdict:
 
 
 def evaluate(
-    config: Config, challenger: str, champion: str = "", environment: Mapping[str, str] = os.environ
+    config: Config,
+    challenger: str,
+    champion: str = "",
+    environment: Mapping[str, str] = os.environ,
+    split: str = "",
 ) -> Verdict:
     """Judge a challenger on the held-out rows.
 
@@ -81,6 +85,7 @@ def evaluate(
         challenger: The folder of its artifact, `gs://…/model`.
         champion: That of the model to beat; empty where there is none.
         environment: Where Vertex AI's data variables are looked up.
+        split: Which rows are held out; see `held_out.read`.
 
     Raises:
         ConfigError: `validation` asks for what there is not.
@@ -88,7 +93,7 @@ def evaluate(
     _check(config)
     with tempfile.TemporaryDirectory(prefix="evaluation-") as folder:
         try:
-            held_out = read(config, config.validation.slices, Path(folder), environment)
+            held_out = read(config, config.validation.slices, Path(folder), environment, split)
             scores = score(challenger, held_out.file, len(held_out), "challenger")
             problem = problem_of(held_out.labels, scores)
         except ConfigError:

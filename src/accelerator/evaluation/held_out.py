@@ -41,21 +41,24 @@ class HeldOut:
         return len(self.labels)
 
 
-def read(config: Config, slices: Sequence[str], scratch: Path, environment: Mapping[str, str]) -> HeldOut:
-    """Read the test split; the validation split where there is no other.
+def read(
+    config: Config, slices: Sequence[str], scratch: Path, environment: Mapping[str, str], split: str = ""
+) -> HeldOut:
+    """Read the held-out rows.
 
     Args:
         config: The project.
         slices: Columns that need not be features.
         scratch: A folder for the file.
         environment: Where Vertex AI's data variables are looked up.
+        split: Which they are; where it is empty, `test`, or `validation` where the project names no other.
 
     Raises:
         DataError: A column that is not there, or no rows.
     """
     with tempfile.TemporaryDirectory(prefix="data-", dir=scratch) as fetched:
         found = sources.splits(config, environment, Path(fetched))
-        split = "test" if "test" in found else "validation"
+        split = split or ("test" if "test" in found else "validation")
         source = found[split]
         schema = source.schema()
         columns = Columns.of(schema, config, source.place)

@@ -17,7 +17,7 @@ from accelerator.steps.images import Images
 from accelerator.storage import folder
 
 _SAMPLE = 200
-"""Rows of the test split that a canary is asked with, in turn."""
+"""Held-out rows that a canary is asked with, in turn."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,10 @@ def validate_model(task: Task) -> None:
     beat = task.config.validation.beat
     champion = registry.with_alias(task.config, beat) if beat else None
     verdict = gate.evaluate(
-        task.overridden(*rows.settings(task["table"])), task["artifact_uri"], champion.uri if champion else ""
+        task.overridden(*rows.settings(task["table"])),
+        task["artifact_uri"],
+        champion.uri if champion else "",
+        split=rows.held_out(task["table"], task.config.project, task.config.data.label),
     )
     results.log_run(task.config, verdict, task.run, task["hyperparameters"])
     execution = task.execution
@@ -184,7 +187,8 @@ def promote(task: Task) -> None:
     uri = _model(task).uri
     signature = Signature.parse(folder(uri).read(FILE) or b"null", f"{uri}/{FILE}")
     columns = [feature.name for feature in signature.features]
-    found = rows.sample(task["table"], task.config.project, columns, "test", _SAMPLE)
+    split = rows.held_out(task["table"], task.config.project, task.config.data.label)
+    found = rows.sample(task["table"], task.config.project, columns, split, _SAMPLE)
     try:
         checked = step.check(task.config, canary, found)
     except BaseException:

@@ -202,6 +202,11 @@ def _labels(config: Config) -> dict[str, str]:
     return {"model": config.model.name}
 
 
+def held_out(table: str, project: str, label: str) -> str:
+    """The split that a model is judged and tried on: `test`, or `validation` where a training set has no other."""
+    return "test" if sample(table, project, [label], "test", 1) else "validation"
+
+
 def sample(table: str, project: str, columns: Sequence[str], split: str, count: int) -> list[dict[str, Any]]:
     """Some rows of one split, always the same, as instances of a prediction request.
 

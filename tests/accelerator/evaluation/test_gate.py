@@ -185,6 +185,9 @@ def test_rows_that_show_nothing_close_the_gate(config: Callable[..., Config], go
     nothing = gate.evaluate(config(rows=frame[frame["use"] != "test"]), good)
     assert not nothing.valid
     assert "no rows with a label in the test split" in nothing.reasons[0]
+    validated = frame[frame["use"] != "test"].reset_index(drop=True)
+    told = gate.evaluate(config(rows=validated), good, split="validation")
+    assert (told.valid, told.split, told.rows) == (True, "validation", 300)
     one_class = frame.assign(late=frame["late"] | (frame["use"] == "test"))
     unknown = gate.evaluate(config("{slices: [shp]}"), good)
     assert not unknown.valid

@@ -39,6 +39,7 @@ def test_windows_become_a_column(config: Callable[..., Config]) -> None:
     table = bigquery.Client(project=made.table.split(".")[0]).get_table(made.table)
     assert table.expires is not None
     assert training_set.make(config(), "one").rows == made.rows
+    assert training_set.held_out(made.table, config().project, "returned") == "test"
 
 
 def test_fractions_keep_equal_keys_together(config: Callable[..., Config]) -> None:
@@ -62,6 +63,7 @@ def test_a_column_may_tell_the_split(config: Callable[..., Config]) -> None:
     client.query_and_wait(f"CREATE TABLE shop.told AS SELECT *, {use} AS use FROM shop.orders")
     found = training_set.make(config("data.split={column: use}", "data.table=shop.told"), "four")
     assert set(found.rows) == {"train", "validation"}
+    assert training_set.held_out(found.table, made.project, "returned") == "validation"
     assert found.features == ("price", "items")
     assert all(row["items"] % 3 == (row["ml_use"] == "validation") for row in rows(found.table))
 
