@@ -59,7 +59,7 @@ def test_csv_schema_is_detected(client: bigquery.Client, dataset: str) -> None:
         (b'1,""\n2,\n', {}, [(1, ""), (2, None)]),
         ("1,\u00e9\n".encode("latin-1"), {"encoding": "ISO-8859-1"}, [(1, "\u00e9")]),
         (b"x,1\n1,a\n1,2,3\n", {"max_bad_records": 2}, [(1, "a")]),
-        (gzip.compress(b"1,a\n"), {}, [(1, "a")]),
+        (gzip.compress(b"1,a\n", mtime=0), {}, [(1, "a")]),
         (b"", {}, []),
     ],
 )
