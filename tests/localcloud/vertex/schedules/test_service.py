@@ -69,8 +69,13 @@ def test_runs_come_by_the_clock(job: aiplatform.PipelineJob) -> None:
     (detail,) = [each for each in run.task_details if each.task_name == "greet"]
     assert detail.execution.metadata["output:Output"] == f"schedule {due.strftime('%Y-%m-%dT%H:%M:%SZ')}"
 
-    found = aiplatform.PipelineJobSchedule.get(schedule.resource_name)
-    assert (found.state.name, found.gca_resource.started_run_count) == ("COMPLETED", 1)
+    def completed() -> Any:
+        # a run can be over before its schedule has counted it
+        found = aiplatform.PipelineJobSchedule.get(schedule.resource_name)
+        return found.state.name == "COMPLETED" and found
+
+    found = eventually(completed)
+    assert found.gca_resource.started_run_count == 1
     assert found.gca_resource.last_scheduled_run_response.scheduled_run_time == due
     assert found.gca_resource.last_scheduled_run_response.run_response == "OK"
 
