@@ -104,7 +104,7 @@ class Signature:
             classes=tuple(_plain(value) for value in classes) if classes is not None else (),
             model=model,
             code=code,
-            libraries=_versions("scikit-learn", "xgboost", "lightgbm", "pandas", "numpy"),
+            libraries=_versions("scikit-learn", "xgboost", "xgboost-cpu", "lightgbm", "torch", "pandas", "numpy"),
         )
 
     def write(self, folder: Path) -> None:

@@ -41,6 +41,14 @@ class Runtime(StrEnum):
     podman = "podman"
 
 
+class Framework(StrEnum):
+    """What a new project's model.py is written with: the folders of examples/templates."""
+
+    scikit_learn = "scikit-learn"
+    xgboost = "xgboost"
+    pytorch = "pytorch"
+
+
 TargetOption = Annotated[Target, typer.Option("--target", help="The local cloud (started if need be) or Google Cloud.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")]
 ProjectOption = Annotated[str, typer.Option(help="The project; by default GOOGLE_CLOUD_PROJECT.")]
@@ -260,11 +268,12 @@ def init(
     table: Annotated[str, typer.Option(help="The BigQuery table with the examples: dataset.table.")] = "",
     label: Annotated[str, typer.Option(help="Its column to predict.")] = "",
     project: Annotated[str, typer.Option(help="The Google Cloud project; any name will do locally.")] = "my-project",
+    framework: Annotated[Framework, typer.Option(help="What model.py is written with.")] = Framework.scikit_learn,
 ) -> None:
     """Make a new project: mlops.yaml, model.py and requirements.txt, ready for your own table."""
     from accelerator.cli.init import init as run
 
-    run(directory, table, label, project)
+    run(directory, table, label, project, framework.value)
 
 
 def main() -> Any:

@@ -9,14 +9,12 @@ from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from accelerator.cli.init import init
 from accelerator.config import Split
 from accelerator.training.fractions import FractionSource, draws
 
@@ -177,26 +175,3 @@ def test_a_key_is_looked_up_and_is_no_feature(project):
     run = project.run()
     assert (run.code, run.err) == (0, "")
     assert "2 features from rows.parquet (0.5 of the values of hour)" in run.out
-
-
-@pytest.mark.parametrize("label", ["boolean", "class", "amount"])
-def test_a_project_of_init_trains_unchanged(project, label, tmp_path):
-    random = np.random.default_rng(0)
-    count = 300
-    labels = {
-        "boolean": pa.array(random.random(count) < 0.4),
-        "class": pa.array(random.choice(["a", "b", "c"], count)),
-        "amount": pa.array(random.normal(size=count)),
-    }
-    rows = pa.parquet.read_table(project.folder / "rows.parquet").slice(0, count)
-    rows = rows.append_column("day", pc.cast(rows["time"], pa.date32()))
-    rows = rows.append_column("order", pa.array([f"order {one}" for one in range(count)]))
-    rows = rows.append_column("paid", pa.array([None, True, False] * (count // 3)))
-    rows = rows.append_column("empty", pa.nulls(count, pa.string()))
-    made = tmp_path / "made"
-    init(made, "shop.orders", label, "my-project")
-    pa.parquet.write_table(rows.append_column(label, labels[label]), made / "rows.parquet")
-    files = ("--set", "data.table=null", "--set", "data.files=[rows.parquet]")
-    run = project.run("--config", str(made / "mlops.yaml"), *files)
-    assert (run.code, run.err) == (0, "")
-    assert set(run.metrics) == {"amount": {"mae", "r2"}, "boolean": {"accuracy", "auc"}, "class": {"accuracy"}}[label]
