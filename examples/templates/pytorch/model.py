@@ -80,8 +80,8 @@ class Inputs:
     def __init__(self, features):
         self.numbers, self.categories = [], {}
         for name, column in features.items():
-            if column.isna().all():
-                continue  # A column without any value teaches nothing.
+            if not teaches(column):
+                continue
             if isinstance(column.dtype, pd.CategoricalDtype):
                 # Code 0 is for no value, and for one that training has not seen.
                 self.categories[name] = len(column.cat.categories) + 1
@@ -155,6 +155,12 @@ def as_number(column):
     if types.is_datetime64_any_dtype(column):
         column = (column - pd.Timestamp(0, tz=column.dt.tz)) / pd.Timedelta(days=1)
     return column.astype(float)
+
+
+def teaches(column):
+    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
+    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
+    return repeats and column.notna().any()
 
 
 def is_quantity(label):

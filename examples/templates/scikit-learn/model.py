@@ -22,9 +22,8 @@ def train(train, validation, learning_rate=0.1, max_leaf_nodes=31, seed=0):
         early_stopping=False,
         random_state=seed,
     )
-    # A column without any value teaches nothing, and the model does not take it.
-    filled = [name for name, column in train.features.items() if column.notna().any()]
-    model = make_pipeline(FunctionTransformer(prepare, kw_args={"names": filled}), boosting)
+    names = [name for name, column in train.features.items() if teaches(column)]
+    model = make_pipeline(FunctionTransformer(prepare, kw_args={"names": names}), boosting)
     model.fit(train.features, train.label)
     return model, (measure_quantity if numeric else measure_classes)(model, validation)
 
@@ -44,6 +43,12 @@ def prepare(features, names):
             prepared[name] = column.astype(float)
         # What is left is free text, of which every row may have its own.
     return pd.DataFrame(prepared, index=features.index)
+
+
+def teaches(column):
+    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
+    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
+    return repeats and column.notna().any()
 
 
 def is_quantity(label):

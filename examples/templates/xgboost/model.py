@@ -23,8 +23,7 @@ def train(train, validation, learning_rate=0.1, max_depth=6, min_child_weight=1.
         target, held_out = numbered(target, classes), numbered(held_out, classes)
     # Of a class that training has no row of, nothing can be learnt.
     known = held_out.notna()
-    # A column without any value teaches nothing, and the model does not take it.
-    filled = [name for name, column in train.features.items() if column.notna().any()]
+    names = [name for name, column in train.features.items() if teaches(column)]
     kind = XGBRegressor if numeric else XGBClassifier
     boosting = kind(
         learning_rate=learning_rate,
@@ -36,9 +35,9 @@ def train(train, validation, learning_rate=0.1, max_depth=6, min_child_weight=1.
         early_stopping_rounds=20,
         random_state=seed,
     )
-    stop_by = (prepare(validation.features[known], filled), held_out[known])
-    boosting.fit(prepare(train.features, filled), target, eval_set=[stop_by], verbose=False)
-    model = Regressor(boosting, filled) if numeric else Classifier(boosting, filled, classes)
+    stop_by = (prepare(validation.features[known], names), held_out[known])
+    boosting.fit(prepare(train.features, names), target, eval_set=[stop_by], verbose=False)
+    model = Regressor(boosting, names) if numeric else Classifier(boosting, names, classes)
     return model, (measure_quantity if numeric else measure_classes)(model, validation)
 
 
@@ -83,6 +82,12 @@ def prepare(features, names):
 def numbered(label, classes):
     """Classes as the numbers that the model learns; NaN where a class is none of them."""
     return label.map({value: number for number, value in enumerate(classes)})
+
+
+def teaches(column):
+    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
+    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
+    return repeats and column.notna().any()
 
 
 def is_quantity(label):

@@ -99,5 +99,5 @@ def test_what_the_templates_have_in_common_is_the_same():
         for path in TEMPLATES.glob("*/model.py")
     ]
     assert len(found) == len(MODULES)
-    for name in ("is_quantity", "measure_quantity", "measure_classes"):
+    for name in ("teaches", "is_quantity", "measure_quantity", "measure_classes"):
         assert len({functions[name] for functions in found}) == 1
