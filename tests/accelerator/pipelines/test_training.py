@@ -92,21 +92,41 @@ def test_runs_and_their_rows(cloud: LocalCloud, config: Config) -> None:
     assert "are gone" in mlops(cloud, config, "undeploy")
 
 
+TORCH = pytest.mark.skipif(
+    os.environ.get("MLOPS_TEST_TORCH") != "1",
+    reason="PyTorch is some gigabytes to install: MLOPS_TEST_TORCH=1 runs this",
+)
+
+
 @pytest.mark.timeout(600)
-def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path: Path) -> None:
-    folder = tmp_path / "come-back"
+@pytest.mark.parametrize("framework", ["scikit-learn", "xgboost", pytest.param("pytorch", marks=TORCH)])
+def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path: Path, framework: str) -> None:
+    name = f"come-back-{framework}"
+    folder = tmp_path / name
     options = ("--table", "shop.orders", "--label", "returned", "--project", config.project)
-    said = mlops(cloud, config, "init", str(folder), *options)
+    said = mlops(cloud, config, "init", str(folder), *options, "--framework", framework)
     assert "mlops run training --config" in said
-    said = json.loads(mlops(cloud, config, "run", "training", "--config", str(folder / "mlops.yaml"), "--json"))
+    path = folder / "mlops.yaml"
+    if framework != "scikit-learn":
+        path.write_text(f"{path.read_text()}tuning: {{metric: auc, trials: 2, parallel: 2}}\n")
+    said = json.loads(mlops(cloud, config, "run", "training", "--config", str(path), "--json"))
     found = row(config, said["name"].rpartition("/")[2])
     assert (found["state"], found["valid"], found["model_version"]) == ("SUCCEEDED", True, "1")
     assert set(found["rows"]) == {"train", "validation", "test"}
-    (count,) = bigquery.Client(project=config.project).query_and_wait(
-        "SELECT COUNT(*) AS n FROM shop.come_back_predictions"
+    assert found["metrics"]["auc"] > 0.8
+    assert ("learning_rate" in (found["hyperparameters"] or ())) == (framework != "scikit-learn")
+    rows = bigquery.Client(project=config.project).query_and_wait(
+        f"SELECT prediction FROM shop.{name.replace('-', '_')}_predictions"
     )
-    assert count["n"] == 400
-    mlops(cloud, config, "undeploy", "--config", str(folder / "mlops.yaml"))
+    predictions = [json.loads(row["prediction"]) for row in rows]
+    assert len(predictions) == 400
+    assert all(prediction["classes"] == [False, True] for prediction in predictions)
+
+    (endpoint,) = aiplatform.Endpoint.list(filter=f'display_name="{name}"', project=config.project, location=REGION)
+    order = {"price": 49.0, "items": 3, "shop": "west", "ordered": "2026-05-01T00:00:00Z"}
+    (scores,) = endpoint.predict([order]).predictions
+    assert scores["scores"] == pytest.approx([1 - scores["scores"][1], scores["scores"][1]], abs=1e-6)
+    mlops(cloud, config, "undeploy", "--config", str(path))
 
 
 def test_the_compiled_file_is_the_same_whatever_the_target(config: Config, tmp_path: Path) -> None:
