@@ -259,7 +259,8 @@ def _import(path: Path) -> ModuleType:
         raise CodeError(
             f"{path.name} imports {error.name}, which is not installed",
             place=place_of(error, path.parent),
-            next_step=f"add what has {error.name} to the project's requirements.txt and rebuild the image",
+            next_step=f"add what has {error.name} to the project's requirements.txt and rebuild the image; "
+            "outside of images, install that file",
         ) from error
     except (Exception, SystemExit) as error:
         del sys.modules[path.stem]

@@ -78,16 +78,11 @@ class Inputs:
     """Columns as the net takes them, in training and in prediction alike: numbers and codes of categories."""
 
     def __init__(self, features):
-        self.numbers, self.categories = [], {}
-        for name, column in features.items():
-            if not teaches(column):
-                continue
-            if isinstance(column.dtype, pd.CategoricalDtype):
-                # Code 0 is for no value, and for one that training has not seen.
-                self.categories[name] = len(column.cat.categories) + 1
-            elif types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column):
-                self.numbers.append(name)
-            # What is left is free text, of which every row may have its own.
+        names = taken(features)
+        kinds = {name: features[name].dtype for name in names if isinstance(features[name].dtype, pd.CategoricalDtype)}
+        # Code 0 is for no value, and for one that training has not seen.
+        self.categories = {name: len(kind.categories) + 1 for name, kind in kinds.items()}
+        self.numbers = [name for name in names if name not in kinds]
         numbers = self.as_numbers(features)
         self.mean, self.scale = numbers.mean(), numbers.std(ddof=0).replace(0, 1)
 
@@ -157,10 +152,18 @@ def as_number(column):
     return column.astype(float)
 
 
+def taken(features):
+    """The columns that the model takes: numbers, times, and text whose values repeat; it names no single rows."""
+    names = [name for name, column in features.items() if teaches(column)]
+    if not names:
+        raise ValueError("no column has numbers, times or text that repeats: there is nothing to learn from")
+    return names
+
+
 def teaches(column):
-    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
-    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
-    return repeats and column.notna().any()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return 0 < 2 * column.nunique() <= column.count()
+    return column.notna().any() and (types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column))
 
 
 def is_quantity(label):

@@ -1,5 +1,6 @@
 """The team's code: hyperparameters to search, and how the model is trained."""
 
+import numpy as np
 import pandas as pd
 from pandas.api import types
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
@@ -22,7 +23,7 @@ def train(train, validation, learning_rate=0.1, max_leaf_nodes=31, seed=0):
         early_stopping=False,
         random_state=seed,
     )
-    names = [name for name, column in train.features.items() if teaches(column)]
+    names = taken(train.features)
     model = make_pipeline(FunctionTransformer(prepare, kw_args={"names": names}), boosting)
     model.fit(train.features, train.label)
     return model, (measure_quantity if numeric else measure_classes)(model, validation)
@@ -39,16 +40,23 @@ def prepare(features, names):
             # The model takes up to 255 categories: more are ordered numbers.
             few = len(column.cat.categories) <= 255
             prepared[name] = column if few else column.cat.codes.where(column.notna()).astype(float)
-        elif types.is_numeric_dtype(column):
-            prepared[name] = column.astype(float)
-        # What is left is free text, of which every row may have its own.
+        else:
+            prepared[name] = column.astype(float).replace([np.inf, -np.inf], np.nan)
     return pd.DataFrame(prepared, index=features.index)
 
 
+def taken(features):
+    """The columns that the model takes: numbers, times, and text whose values repeat; it names no single rows."""
+    names = [name for name, column in features.items() if teaches(column)]
+    if not names:
+        raise ValueError("no column has numbers, times or text that repeats: there is nothing to learn from")
+    return names
+
+
 def teaches(column):
-    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
-    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
-    return repeats and column.notna().any()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return 0 < 2 * column.nunique() <= column.count()
+    return column.notna().any() and (types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column))
 
 
 def is_quantity(label):

@@ -23,7 +23,7 @@ def train(train, validation, learning_rate=0.1, max_depth=6, min_child_weight=1.
         target, held_out = numbered(target, classes), numbered(held_out, classes)
     # Of a class that training has no row of, nothing can be learnt.
     known = held_out.notna()
-    names = [name for name, column in train.features.items() if teaches(column)]
+    names = taken(train.features)
     kind = XGBRegressor if numeric else XGBClassifier
     boosting = kind(
         learning_rate=learning_rate,
@@ -73,9 +73,8 @@ def prepare(features, names):
             prepared[name] = days / pd.Timedelta(days=1)
         elif isinstance(column.dtype, pd.CategoricalDtype):
             prepared[name] = column
-        elif types.is_numeric_dtype(column):
-            prepared[name] = column.astype(float)
-        # What is left is free text, of which every row may have its own.
+        else:
+            prepared[name] = column.astype(float).replace([np.inf, -np.inf], np.nan)
     return pd.DataFrame(prepared, index=features.index)
 
 
@@ -84,10 +83,18 @@ def numbered(label, classes):
     return label.map({value: number for number, value in enumerate(classes)})
 
 
+def taken(features):
+    """The columns that the model takes: numbers, times, and text whose values repeat; it names no single rows."""
+    names = [name for name, column in features.items() if teaches(column)]
+    if not names:
+        raise ValueError("no column has numbers, times or text that repeats: there is nothing to learn from")
+    return names
+
+
 def teaches(column):
-    """Whether there is something to learn: a column has values, and is no text with one of its own in every row."""
-    repeats = not isinstance(column.dtype, pd.CategoricalDtype) or 2 * column.nunique() <= column.count()
-    return repeats and column.notna().any()
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return 0 < 2 * column.nunique() <= column.count()
+    return column.notna().any() and (types.is_numeric_dtype(column) or types.is_datetime64_any_dtype(column))
 
 
 def is_quantity(label):

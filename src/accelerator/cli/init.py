@@ -49,5 +49,7 @@ def init(directory: Path, table: str, label: str, project: str, framework: str) 
         raise
     for name in ("model.py", "requirements.txt"):
         shutil.copyfile(templates / framework / name, directory / name)
-    console.print(f"A project for {table} is in {directory}: mlops.yaml, model.py, requirements.txt.")
+    console.print(f"A project for {table} is in {directory}: mlops.yaml, model.py ({framework}), requirements.txt.")
     console.print(f"  mlops run training --config {path}   trains, validates, deploys and predicts")
+    query = f"SELECT * FROM {predictions} LIMIT 5"
+    console.print(f"  mlops exec --project {project} -- bq query --use_legacy_sql=false '{query}'   shows predictions")

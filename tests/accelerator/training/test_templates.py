@@ -43,8 +43,11 @@ def labels(rows: pa.Table) -> dict[str, pa.Array]:
 def write(folder: Path, label: str) -> pa.Table:
     """Rows with columns of every kind and one label; gives the features."""
     rows = pq.read_table(folder.parent / "project" / "rows.parquet").drop_columns("late")
+    gust = rows["gust"].to_pylist()
+    gust[0] = float("inf")
     features = (
-        rows.append_column("day", pc.cast(rows["time"], pa.date32()))
+        rows.set_column(rows.column_names.index("gust"), "gust", pa.array(gust))
+        .append_column("day", pc.cast(rows["time"], pa.date32()))
         .append_column("order", pa.array([f"order {one}" for one in range(len(rows))]))
         .append_column("paid", pa.array([None, True, False] * (len(rows) // 3)))
         .append_column("empty", pa.nulls(len(rows), pa.string()))
@@ -93,11 +96,21 @@ def test_a_run_can_be_repeated(project, framework, tmp_path):
     assert (found[0] == found[2]) == (framework != "pytorch")
 
 
+def test_rows_that_teach_nothing_are_told_of(project, tmp_path):
+    made = tmp_path / "made"
+    init(made, "shop.orders", "amount", "my-project", "scikit-learn")
+    table = {"order": [f"order {one}" for one in range(100)], "amount": [one / 2 for one in range(100)]}
+    pq.write_table(pa.table(table), made / "rows.parquet")
+    run = project.run("--config", str(made / "mlops.yaml"), *FILES)
+    assert run.code == 1
+    assert "train raised ValueError: no column has numbers, times or text that repeats" in run.err
+
+
 def test_what_the_templates_have_in_common_is_the_same():
     found = [
         {node.name: ast.dump(node) for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}
         for path in TEMPLATES.glob("*/model.py")
     ]
     assert len(found) == len(MODULES)
-    for name in ("teaches", "is_quantity", "measure_quantity", "measure_classes"):
+    for name in ("taken", "teaches", "is_quantity", "measure_quantity", "measure_classes"):
         assert len({functions[name] for functions in found}) == 1
