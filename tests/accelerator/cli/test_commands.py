@@ -101,6 +101,17 @@ def test_init_makes_a_project_that_loads(mlops: Mlops, tmp_path: Path) -> None:
     assert "There is a project here already" in said
 
 
+def test_init_writes_for_the_framework_it_is_told(mlops: Mlops, tmp_path: Path) -> None:
+    folder = tmp_path / "p"
+    given = ("--table", "shop.orders", "--label", "returned", "--framework")
+    said = mlops("init", str(folder), *given, "lightgbm", code=2).stderr
+    assert "'scikit-learn', 'xgboost', 'pytorch'" in said
+    assert not folder.exists()
+    assert "model.py (xgboost)" in mlops("init", str(folder), *given, "xgboost").stdout
+    assert "import XGBClassifier" in (folder / "model.py").read_text()
+    assert "\nxgboost-cpu>=" in (folder / "requirements.txt").read_text()
+
+
 def test_init_asks_for_what_it_is_not_told(mlops: Mlops, tmp_path: Path) -> None:
     mlops("init", str(tmp_path / "asked"), given="shop.orders\nreturned\n")
     assert config.load(tmp_path / "asked").data.label == "returned"

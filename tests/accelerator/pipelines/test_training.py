@@ -44,7 +44,7 @@ def mlops(cloud: LocalCloud, config: Config, *arguments: str, code: int = 0) -> 
 def manual(name: str, framework: str, project: str, folder: Path) -> list[str]:
     """What the manual says to type for a new project, with other names."""
     page = Path(__file__).parents[3] / "docs" / "training-container.md"
-    (block,) = re.findall(r"```\n(mlops init .*?)\n```", page.read_text(), re.DOTALL)
+    (block,) = re.findall(r"## A new project\n.*?\n```\n(.*?)\n```", page.read_text(), re.DOTALL)
     names = {
         "my-model": name,
         "my_model": name.replace("-", "_"),
@@ -131,7 +131,13 @@ TORCH = pytest.mark.skipif(
 def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path: Path, framework: str) -> None:
     """By the commands of docs/training-container.md; but for the default, with two trials before it."""
     name = f"my-model-{framework}"
-    init, alone, whole, query = manual(name, framework, config.project, tmp_path)
+    *load, init, alone, whole, query = manual(name, framework, config.project, tmp_path)
+    warehouse = bigquery.Client(project=config.project)
+    if shutil.which("bq"):
+        orders = warehouse.query_and_wait("SELECT * FROM shop.orders").to_dataframe()
+        orders.to_csv(tmp_path / "orders.csv", index=False)
+        for command in load:
+            shell(cloud, config, tmp_path, command)
     shell(cloud, config, tmp_path, init)
     path = tmp_path / name / "mlops.yaml"
     if framework != "scikit-learn":
@@ -146,9 +152,7 @@ def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path:
     assert ("learning_rate" in (found["hyperparameters"] or ())) == (framework != "scikit-learn")
     if shutil.which("bq"):
         assert shell(cloud, config, tmp_path, query).count('"scores"') == 5
-    rows = bigquery.Client(project=config.project).query_and_wait(
-        f"SELECT prediction FROM shop.{name.replace('-', '_')}_predictions"
-    )
+    rows = warehouse.query_and_wait(f"SELECT prediction FROM shop.{name.replace('-', '_')}_predictions")
     predictions = [json.loads(row["prediction"]) for row in rows]
     assert len(predictions) == 400
     assert all(prediction["classes"] == [False, True] for prediction in predictions)
