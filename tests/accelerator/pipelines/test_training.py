@@ -50,8 +50,9 @@ def manual(name: str, framework: str, project: str, folder: Path) -> list[str]:
         "my_model": name.replace("-", "_"),
         "my-project": project,
         "/tmp/model": f"{folder}/model",
+        "--framework xgboost": f"--framework {framework}",
     }
-    for old, new in {**names, "xgboost --": f"{framework} --"}.items():
+    for old, new in names.items():
         block = block.replace(old, new)
     return block.splitlines()
 
@@ -138,7 +139,7 @@ def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path:
         orders.to_csv(tmp_path / "orders.csv", index=False)
         for command in load:
             shell(cloud, config, tmp_path, command)
-    shell(cloud, config, tmp_path, init)
+    assert f"model.py ({framework})" in shell(cloud, config, tmp_path, init)
     path = tmp_path / name / "mlops.yaml"
     if framework != "scikit-learn":
         path.write_text(f"{path.read_text()}tuning: {{metric: auc, trials: 2, parallel: 2}}\n")
