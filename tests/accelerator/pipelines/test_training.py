@@ -129,7 +129,7 @@ TORCH = pytest.mark.skipif(
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("framework", ["scikit-learn", "xgboost", pytest.param("pytorch", marks=TORCH)])
 def test_a_new_project_runs_at_once(cloud: LocalCloud, config: Config, tmp_path: Path, framework: str) -> None:
-    """By the commands of docs/training-container.md, for XGBoost by all of them; with two trials but for the default."""
+    """By the commands of the manual, for XGBoost by all of them; with two trials, but for the default."""
     name = f"my-model-{framework}"
     *load, init, alone, whole, query = manual(name, framework, config.project, tmp_path)
     warehouse = bigquery.Client(project=config.project)
