@@ -49,11 +49,11 @@ def fit(net, loss, examples, held_out, learning_rate, epochs, patience=10):
         net.eval()
         with torch.inference_mode():
             reached = loss(net(*held_out_inputs), held_out_target).item()
+        print(f"epoch {epoch + 1}: a loss of {reached:.4f} on the validation rows")
         if reached < lowest:
             lowest, best, best_epoch = reached, copy.deepcopy(net.state_dict()), epoch
         elif epoch - best_epoch >= patience:
             break
-    print(f"epoch {best_epoch + 1} is the best of {epoch + 1}: a loss of {lowest:.4f} on the validation rows")
     net.load_state_dict(best)
 
 
