@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from localcloud.service import Api, Cloud
+from localcloud.vertex.access import PEERED_PATH
 from localcloud.vertex.batch.service import JobService as BatchPredictionJobs
 from localcloud.vertex.common import Vertex
 from localcloud.vertex.datasets.service import DatasetService
@@ -17,6 +18,7 @@ from localcloud.vertex.jobs import JobService
 from localcloud.vertex.metadata import lineage, nodes, stores
 from localcloud.vertex.metadata.edges import Edges
 from localcloud.vertex.models import ModelService
+from localcloud.vertex.peered import PeeredApp
 from localcloud.vertex.pipelines.service import PipelineService
 from localcloud.vertex.prediction import PredictionService
 from localcloud.vertex.routing import Fleet
@@ -47,7 +49,12 @@ def api(cloud: Cloud) -> Api:
     stops = (schedules, pipelines, trainings, tuning, jobs, batch, fleet)
     return Api(
         name="aiplatform",
-        hosts=("aiplatform.googleapis.com", "*-aiplatform.googleapis.com", "*.prediction.vertexai.goog"),
+        hosts=(
+            "aiplatform.googleapis.com",
+            "*-aiplatform.googleapis.com",
+            "*.prediction.vertexai.goog",
+            "*.prediction.p.vertexai.goog",
+        ),
         services=(
             jobs,
             batch,
@@ -64,6 +71,8 @@ def api(cloud: Cloud) -> Api:
             *vizier,
             *tensorboards,
         ),
+        http=PeeredApp(fleet),
+        paths=(PEERED_PATH,),
         packages=("google.cloud.aiplatform.v1", "google.cloud.aiplatform.v1beta1"),
         start=lambda: _each(part.start for part in starts),
         stop=lambda: _each(part.stop for part in stops),

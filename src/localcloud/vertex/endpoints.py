@@ -13,6 +13,7 @@ from localcloud.errors import AlreadyExists, FailedPrecondition, InvalidArgument
 from localcloud.fields import apply_mask, select
 from localcloud.filters import Vocabulary
 from localcloud.operations import OperationHandle
+from localcloud.vertex.access import Access, access_of, address, check, check_room, check_split, host_of
 from localcloud.vertex.common import (
     Vertex,
     check_display_name,
@@ -21,15 +22,13 @@ from localcloud.vertex.common import (
     generic_metadata,
     id_of,
     invalid,
-    location_of,
     machine_memory,
     now,
     parent_of,
-    project_of,
     v1,
 )
 from localcloud.vertex.deployment import Deployment
-from localcloud.vertex.routing import Fleet, host_of
+from localcloud.vertex.routing import Fleet
 from localcloud.vertex.serving_container import Serving, check_servable
 from localcloud.vertex.versions import Versions
 
@@ -40,6 +39,8 @@ _GIVEN = (
     "encryption_spec",
     "dedicated_endpoint_enabled",
     "client_connection_config",
+    "network",
+    "private_service_connect_config",
 )
 _UPDATABLE = ("display_name", "description", "labels", "traffic_split", "client_connection_config")
 _MUTABLE = (
@@ -70,6 +71,7 @@ class EndpointService:
         given = request.endpoint
         check_display_name(given.display_name, "endpoint.display_name")
         check_labels(given.labels, "endpoint.labels")
+        check(given)
         _refuse_what_is_not_done(given)
         if request.endpoint_id and not _ENDPOINT_ID.fullmatch(request.endpoint_id):
             raise invalid(
@@ -81,8 +83,10 @@ class EndpointService:
         name = f"{parent}/endpoints/{request.endpoint_id or self._vertex.store.new_id()}"
         endpoint = v1.Endpoint()
         copy_fields(endpoint, given, _GIVEN)
-        if endpoint.dedicated_endpoint_enabled:
-            endpoint.dedicated_endpoint_dns = host_of(name, location_of(name), project_of(name))
+        if endpoint.HasField("private_service_connect_config"):
+            endpoint.private_service_connect_config.ClearField("service_attachment")
+        if access_of(endpoint) is Access.DEDICATED:
+            endpoint.dedicated_endpoint_dns = host_of(name, Access.DEDICATED)
         endpoint = self._vertex.store.create(name, endpoint)
         self._fleet.refresh(endpoint.name)
         metadata = generic_metadata(v1.CreateEndpointOperationMetadata)
@@ -146,6 +150,7 @@ class EndpointService:
     def deploy_model(self, request: Any) -> Any:
         """Start a model's replicas, and give it traffic once they are healthy."""
         endpoint = self._get(request.endpoint)
+        check_room(endpoint, self._fleet.being_deployed(endpoint.name))
         deployed = v1.DeployedModel()
         deployed.CopyFrom(request.deployed_model)
         model = self._versions.find(deployed.model)
@@ -275,6 +280,8 @@ class EndpointService:
     def _take_up(self, name: str, deployed: Any, split: Mapping[str, int]) -> None:
         def change(stored: Any) -> None:
             _check_traffic(stored, split, coming=deployed.id)
+            check_room(stored, bool(stored.deployed_models))
+            address(stored, deployed, self._vertex.cloud.port)
             stored.deployed_models.append(deployed)
             if split:
                 stored.traffic_split.clear()
@@ -286,12 +293,6 @@ class EndpointService:
 
 
 def _refuse_what_is_not_done(endpoint: Any) -> None:
-    private = endpoint.network or endpoint.enable_private_service_connect
-    if private or endpoint.private_service_connect_config.enable_private_service_connect:
-        raise Unimplemented(
-            "The local cloud does not serve private endpoints (network, private_service_connect_config). "
-            "Leave the field out for a public endpoint, or set dedicated_endpoint_enabled."
-        )
     if endpoint.predict_request_response_logging_config.enabled:
         raise Unimplemented("The local cloud does not do predict_request_response_logging_config.")
 
@@ -321,6 +322,7 @@ def _check_traffic(endpoint: Any, split: Mapping[str, int], coming: str = "") ->
     """
     if not split:
         return
+    check_split(endpoint, split)
     known = {deployed.id for deployed in endpoint.deployed_models} | ({"0", coming} if coming else set())
     unknown = sorted(set(split) - known)
     if unknown:

@@ -22,13 +22,11 @@ from localcloud.errors import (
 )
 from localcloud.service import Call
 from localcloud.values import fill, to_python
+from localcloud.vertex.access import Access
 from localcloud.vertex.common import id_of, v1
 from localcloud.vertex.deployment import Deployment
 from localcloud.vertex.routing import Fleet, Route
 
-SHARED_LIMIT = 1_500_000
-"""Bytes of a request on the shared address (https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type)."""
-DEDICATED_LIMIT = 10_000_000
 _JSON = "application/json"
 _SHARED_HOST = "aiplatform.googleapis.com"
 
@@ -88,8 +86,18 @@ class PredictionService:
 
     def _route(self, endpoint: str, call: Call) -> Route:
         route = self._fleet.route(endpoint)
-        host = call.headers.get("host", "")
-        if route.dedicated and call.transport == "rest" and host.partition(":")[0].endswith(_SHARED_HOST):
+        host = call.headers.get("host", "").partition(":")[0]
+        if route.access is Access.PEERED:
+            raise FailedPrecondition(
+                f"Endpoint `{route.endpoint}` is a {route.access.value}: it is not accessible here, only on its "
+                "DeployedModel's private_endpoints.predict_http_uri (`PrivateEndpoint` in the client library)."
+            )
+        if route.access is Access.CONNECTED and host != route.host:
+            raise FailedPrecondition(
+                f"Endpoint `{route.endpoint}` is a {route.access.value}: it answers over HTTP on {route.host} alone "
+                "(`endpoint_override` of PrivateEndpoint.predict in the client library)."
+            )
+        if route.access is Access.DEDICATED and call.transport == "rest" and host.endswith(_SHARED_HOST):
             raise FailedPrecondition(
                 f"Endpoint `{route.endpoint}` is a dedicated endpoint: it does not answer on {host}, only on its "
                 "dedicated_endpoint_dns (`use_dedicated_endpoint=True` in the client library)."
@@ -122,9 +130,9 @@ def _raw(request: Any, route: Route) -> tuple[str, bytes]:
 
 
 def _check_size(size: int, route: Route) -> None:
-    limit = DEDICATED_LIMIT if route.dedicated else SHARED_LIMIT
+    limit = route.access.limit
     if size > limit:
-        hint = "" if route.dedicated else " A dedicated endpoint takes 10 MB."
+        hint = " A dedicated endpoint takes 10 MB." if route.access is Access.SHARED else ""
         raise InvalidArgument(
             f"Request payload size exceeds the limit: {limit} bytes; it has {size}. Send fewer instances a "
             f"request, or use batch prediction.{hint}"

@@ -13,7 +13,8 @@ from itertools import accumulate
 from typing import Any
 
 from localcloud.errors import FailedPrecondition, NotFound
-from localcloud.vertex.common import Vertex, id_of, v1
+from localcloud.vertex.access import Access, access_of, address, host_of, timeout_of
+from localcloud.vertex.common import Vertex, v1
 from localcloud.vertex.deployment import Deployment
 from localcloud.vertex.serving_container import Serving
 from localcloud.vertex.versions import Versions
@@ -24,7 +25,9 @@ class Route:
     """An endpoint as requests see it."""
 
     endpoint: str
-    dedicated: bool
+    access: Access
+    host: str
+    """Its own DNS name; empty where it has none."""
     timeout: float
     """Seconds a prediction may take."""
     deployments: tuple[Deployment, ...]
@@ -66,6 +69,7 @@ class Fleet:
     def start(self) -> None:
         """Start the replicas of everything that is deployed; they come up in the background."""
         for endpoint in self._vertex.store.all("", v1.Endpoint, descendants=True):
+            self._address(endpoint)
             for deployed in endpoint.deployed_models:
                 model = self._versions.find(f"{deployed.model}@{deployed.model_version_id}")
                 deployment = Deployment(self._vertex, Serving(endpoint.name, deployed, model))
@@ -113,16 +117,34 @@ class Fleet:
             else:
                 self._routes[endpoint] = self._route(stored)
 
+    def _address(self, endpoint: Any) -> None:
+        """Correct the addresses of a private endpoint's models: the port may be another than before."""
+
+        def change(stored: Any) -> None:
+            for deployed in stored.deployed_models:
+                address(stored, deployed, self._vertex.cloud.port)
+
+        before = endpoint.SerializeToString(deterministic=True)
+        change(endpoint)
+        if endpoint.SerializeToString(deterministic=True) != before:
+            self._vertex.store.modify(endpoint.name, v1.Endpoint, change)
+
     def _route(self, endpoint: Any) -> Route:
+        access = access_of(endpoint)
+        if access is Access.PEERED:
+            split = {deployed.id: 100 for deployed in endpoint.deployed_models}
+        else:
+            split = dict(endpoint.traffic_split)
         shares = [
             (deployment, share)
-            for deployed_id, share in endpoint.traffic_split.items()
+            for deployed_id, share in split.items()
             if share and (deployment := self.find(endpoint.name, deployed_id)) is not None
         ]
         return Route(
             endpoint=endpoint.name,
-            dedicated=endpoint.dedicated_endpoint_enabled,
-            timeout=_timeout(endpoint),
+            access=access,
+            host=host_of(endpoint.name, access),
+            timeout=timeout_of(endpoint),
             deployments=tuple(deployment for deployment, _ in shares),
             bounds=tuple(accumulate(share for _, share in shares)),
         )
@@ -138,18 +160,3 @@ class Fleet:
         if found is None:
             raise NotFound(f"Endpoint `{name}` not found.")
         return found
-
-
-def _timeout(endpoint: Any) -> float:
-    """60 s on the shared address, up to an hour on a dedicated one."""
-    given = endpoint.client_connection_config
-    if endpoint.dedicated_endpoint_enabled:
-        if given.HasField("inference_timeout"):
-            return min(3600.0, float(given.inference_timeout.ToTimedelta().total_seconds()))
-        return 600.0
-    return 60.0
-
-
-def host_of(endpoint: str, location: str, project: str) -> str:
-    """The DNS name of a dedicated endpoint, without scheme, as the client library expects it."""
-    return f"{id_of(endpoint)}.{location}-{project}.prediction.vertexai.goog"

@@ -242,7 +242,6 @@ def test_ids_filters_and_what_is_refused(sdk: str, project: str) -> None:
     for arguments, kind, problem in (
         ({"endpoint_id": "Late"}, exceptions.InvalidArgument, "endpoint_id"),
         ({"endpoint_id": "late-arrival"}, exceptions.AlreadyExists, "late-arrival"),
-        ({"endpoint": {"display_name": "x", "network": "n"}}, exceptions.MethodNotImplemented, "private"),
     ):
         with pytest.raises(kind, match=problem):
             create(request={"parent": parent, "endpoint": {"display_name": "x"}, **arguments})
