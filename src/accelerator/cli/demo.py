@@ -63,10 +63,10 @@ def demo(target: str, project: str, worse: bool) -> None:
     if row["state"] != "SUCCEEDED":
         raise typer.Exit(1)
     if not worse:
-        from accelerator.steps import deploy
+        from accelerator.steps import endpoints
 
         with steps.step("Predictions") as say:
-            flights, predictions = _predict(config, deploy.find(config))
+            flights, predictions = _predict(config, endpoints.find(config))
             say("eight flights of August, which no model has seen in training")
         console.print(_board(flights, predictions))
     console.print(_timings(steps, row, time.monotonic() - began))

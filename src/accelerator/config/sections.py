@@ -20,6 +20,7 @@ from pydantic import (
 from accelerator.windows import TimeRange
 
 _TABLE = re.compile(r"([a-z][a-z0-9:.-]*\.)?[A-Za-z0-9_]+\.[\w $-]+")
+_NETWORK = r"projects/[0-9]+/global/networks/[a-z]([a-z0-9-]{0,61}[a-z0-9])?"
 _CRON_FIELD = re.compile(r"[\w*/,\-#?]+")
 
 
@@ -298,12 +299,37 @@ class CanaryCheck(Section):
 
 
 class Deployment(Section):
-    """The endpoint: machine, least and most replicas, percent of traffic a new version gets first."""
+    """The endpoint: its kind, machine, least and most replicas, percent of traffic a new version gets first.
 
+    Kinds: https://cloud.google.com/vertex-ai/docs/predictions/choose-endpoint-type.
+    """
+
+    endpoint: Literal["shared", "dedicated", "private"] = "shared"
+    network: Annotated[str, matching(_NETWORK, "network: write projects/NUMBER/global/networks/NAME")] | None = None
+    """Of a private endpoint: the network it is peered with, and answers in."""
+    project_allowlist: tuple[Name, ...] = ()
+    """Of a private endpoint: the projects that reach it by Private Service Connect."""
     machine: Name = "n1-standard-2"
     replicas: Replicas = (1, 1)
     canary: int = Field(default=100, ge=1, le=100)
     check: CanaryCheck = CanaryCheck()
+
+    @model_validator(mode="after")
+    def _reachable(self) -> Deployment:
+        given = [name for name in ("network", "project_allowlist") if getattr(self, name)]
+        if self.endpoint != "private" and given:
+            raise ValueError(f"'{given[0]}' is for private endpoints: write endpoint: private, or leave it out")
+        if self.endpoint == "private" and len(given) != 1:
+            raise ValueError(
+                "a private endpoint is reached in one of two ways: write network: projects/NUMBER/global/networks/NAME "
+                "(peering), or project_allowlist: [PROJECT] (Private Service Connect)" + (", not both" if given else "")
+            )
+        if self.network and self.canary != 100:
+            raise ValueError(
+                f"an endpoint that is peered with a network has one model and no traffic split: leave canary out, "
+                f"which is {self.canary}"
+            )
+        return self
 
 
 class BatchPrediction(Section):

@@ -141,6 +141,7 @@ def components(images: Images) -> Components:
         endpoint: dsl.OutputPath(str),
         deployed_model: dsl.OutputPath(str),
         share: dsl.OutputPath(int),
+        former: dsl.OutputPath(str),
     ):
         return container("deploy")
 
@@ -150,6 +151,7 @@ def components(images: Images) -> Components:
         endpoint: str,
         deployed_model: str,
         share: int,
+        former: str,
         table: str,
         canary: dsl.Output[dsl.Metrics],
     ):

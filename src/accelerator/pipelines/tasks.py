@@ -183,7 +183,7 @@ def promote(task: Task) -> None:
     from accelerator.steps import deploy as step
     from accelerator.steps import training_set as rows
 
-    canary = step.Canary(task["endpoint"], task["deployed_model"], int(task["share"]))
+    canary = step.Canary(task["endpoint"], task["deployed_model"], int(task["share"]), task["former"] or "")
     uri = _model(task).uri
     signature = Signature.parse(folder(uri).read(FILE) or b"null", f"{uri}/{FILE}")
     columns = [feature.name for feature in signature.features]
@@ -192,7 +192,7 @@ def promote(task: Task) -> None:
     try:
         checked = step.check(task.config, canary, found)
     except BaseException:
-        step.withdraw(canary)
+        step.withdraw(task.config, canary)
         raise
     step.promote(task.config, canary, task["version"])
     task.execution.artifact("canary", metadata=asdict(checked))

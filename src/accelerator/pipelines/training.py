@@ -72,6 +72,7 @@ def training_pipeline(config: Config, steps: Components) -> Any:
                             endpoint=deployed.outputs["endpoint"],
                             deployed_model=deployed.outputs["deployed_model"],
                             share=deployed.outputs["share"],
+                            former=deployed.outputs["former"],
                             table=table,
                         )
                     )

@@ -14,7 +14,8 @@ from typing import Any
 from accelerator.config import Config
 from accelerator.config.sections import Deployment
 from accelerator.errors import AcceleratorError, ConfigError
-from accelerator.steps import register
+from accelerator.steps import endpoints, register
+from accelerator.steps.endpoints import Unanswered
 
 _MOST_PER_ANSWER = 4
 """How many times the requests that a share of the traffic needs on average are sent at most."""
@@ -35,11 +36,13 @@ class Canary:
         endpoint: Resource name.
         deployed_model: The id of the deployed version.
         share: Percent of the traffic.
+        former: `projects/…/models/NAME@VERSION` that it took the place of; empty where the others are still deployed.
     """
 
     endpoint: str
     deployed_model: str
     share: int
+    former: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,32 +60,49 @@ class Checked:
     latency: float
 
 
-def find(config: Config) -> Any | None:
-    """The project's endpoint; None where there is none yet."""
-    from google.cloud import aiplatform
-
-    aiplatform.init(project=config.project, location=config.region)
-    found = aiplatform.Endpoint.list(filter=f'display_name="{config.model.name}"', order_by="create_time")
-    return found[0] if found else None
-
-
 def start_canary(config: Config, model: Any) -> Canary:
     """Deploy a version on the project's endpoint, which is made at the first call.
 
-    The first version gets all traffic; a further one `deployment.canary` percent of it.
+    The first version gets all traffic; a further one `deployment.canary` percent of it. An endpoint that is peered
+    with a network has room for one model: there the version takes the place of the one that serves.
 
     Args:
         config: The project.
         model: The google.cloud.aiplatform.Model of the version.
     """
+    deployment = _deployment(config)
+    endpoint = endpoints.find_or_create(config, deployment)
+    if endpoints.has_room_for_one(endpoint):
+        return _replace(config, endpoint, model)
+    shares = endpoint.traffic_split
+    share = deployment.canary if any(shares.get(known.id) for known in endpoint.list_models()) else 100
+    return Canary(endpoint.resource_name, _deploy(config, endpoint, model, share), share)
+
+
+def _replace(config: Config, endpoint: Any, model: Any) -> Canary:
+    """Put a version in the place of the one that is deployed, which is put back if the new one does not come up."""
+    former = ""
+    for deployed in endpoint.list_models():
+        former = f"{deployed.model.partition('@')[0]}@{deployed.model_version_id}"
+        endpoint.undeploy(deployed.id)
+    try:
+        return Canary(endpoint.resource_name, _deploy(config, endpoint, model, 100), 100, former)
+    except BaseException:
+        _put_back(config, endpoint, former)
+        raise
+
+
+def _put_back(config: Config, endpoint: Any, former: str) -> None:
     from google.cloud import aiplatform
 
+    if former:
+        _deploy(config, endpoint, aiplatform.Model(former), 100)
+
+
+def _deploy(config: Config, endpoint: Any, model: Any, share: int) -> str:
+    """Deploy a version with a percentage of the traffic; gives the id of the deployed model."""
     deployment = _deployment(config)
-    endpoint = find(config) or aiplatform.Endpoint.create(
-        display_name=config.model.name, labels={"model": config.model.name}
-    )
     serving = {deployed.id for deployed in endpoint.list_models()}
-    share = deployment.canary if any(endpoint.traffic_split.get(known) for known in serving) else 100
     least, most = deployment.replicas
     endpoint.deploy(
         model,
@@ -93,7 +113,7 @@ def start_canary(config: Config, model: Any) -> Canary:
         traffic_percentage=share,
     )
     (new,) = [deployed.id for deployed in endpoint.list_models() if deployed.id not in serving]
-    return Canary(endpoint.resource_name, new, share)
+    return str(new)
 
 
 def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]) -> Checked:
@@ -109,11 +129,8 @@ def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]
     Raises:
         DeploymentError: Too many failures, answers too slow, or no answers of the canary's.
     """
-    from google.api_core.exceptions import GoogleAPICallError
-    from google.cloud import aiplatform
-
     wanted = _deployment(config).check
-    endpoint = aiplatform.Endpoint(canary.endpoint)
+    endpoint = endpoints.get(canary.endpoint)
     took: list[float] = []
     failures: list[str] = []
 
@@ -122,9 +139,9 @@ def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]
             return
         began = time.monotonic()
         try:
-            answer = endpoint.predict(instances=[dict(instances[number % len(instances)])])
-        except GoogleAPICallError as error:
-            failures.append(error.message)
+            answer = endpoints.ask(endpoint, [instances[number % len(instances)]])
+        except Unanswered as error:
+            failures.append(error.headline)
         else:
             if answer.deployed_model_id == canary.deployed_model:
                 took.append(time.monotonic() - began)
@@ -152,9 +169,7 @@ def check(config: Config, canary: Canary, instances: Sequence[Mapping[str, Any]]
 
 def promote(config: Config, canary: Canary, version: str) -> None:
     """Give a version all traffic, take the others off, and make it the champion."""
-    from google.cloud import aiplatform
-
-    endpoint = aiplatform.Endpoint(canary.endpoint)
+    endpoint = endpoints.get(canary.endpoint)
     others = [deployed.id for deployed in endpoint.list_models() if deployed.id != canary.deployed_model]
     if others:
         endpoint.update(traffic_split={canary.deployed_model: 100})
@@ -163,14 +178,12 @@ def promote(config: Config, canary: Canary, version: str) -> None:
         endpoint.undeploy(other)
 
 
-def withdraw(canary: Canary) -> None:
-    """Take a canary off again; what served before gets its traffic back.
+def withdraw(config: Config, canary: Canary) -> None:
+    """Take a canary off again; what served before gets its traffic back, or is deployed again where it had to go.
 
-    A version that was alone stays deployed without traffic taken from anybody: there is nothing to go back to.
+    Where nothing served before the endpoint is left without a model: there is nothing to go back to.
     """
-    from google.cloud import aiplatform
-
-    endpoint = aiplatform.Endpoint(canary.endpoint)
+    endpoint = endpoints.get(canary.endpoint)
     split = {known: percent for known, percent in endpoint.traffic_split.items() if known != canary.deployed_model}
     left = sum(split.values())
     if left:
@@ -180,6 +193,7 @@ def withdraw(canary: Canary) -> None:
         endpoint.undeploy(canary.deployed_model, traffic_split=shares)
     else:
         endpoint.undeploy(canary.deployed_model)
+    _put_back(config, endpoint, canary.former)
 
 
 def rollback(config: Config) -> tuple[str, str]:
@@ -191,7 +205,7 @@ def rollback(config: Config) -> tuple[str, str]:
     Raises:
         DeploymentError: There is no endpoint, or no version before.
     """
-    endpoint = find(config)
+    endpoint = endpoints.find(config)
     before = register.with_alias(config, register.BEFORE)
     present = register.with_alias(config, register.CHAMPION)
     if endpoint is None or before is None or present is None:
@@ -209,7 +223,7 @@ def rollback(config: Config) -> tuple[str, str]:
 
 def undeploy(config: Config) -> str:
     """Take every version off the project's endpoint and delete it; gives its resource name, empty if there was none."""
-    endpoint = find(config)
+    endpoint = endpoints.find(config)
     if endpoint is None:
         return ""
     name = str(endpoint.resource_name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import uuid
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,49 +12,14 @@ import pandas as pd
 import pytest
 from google.api_core import exceptions
 from google.cloud import bigquery
-from tests.accelerator.project import MODEL, load_orders, make
-from tests.conftest import LocalCloud
+from tests.accelerator.project import MODEL, make
 
 from accelerator.config import Config
-from accelerator.steps import build, data, dataset, deploy, register, train, training_set
+from accelerator.steps import build, data, deploy, register, train
 from accelerator.steps.build import BuildError
 from accelerator.steps.deploy import DeploymentError
 from accelerator.steps.images import Images
 from accelerator.steps.train import Trained, TrainingError
-from accelerator.steps.training_set import TrainingSet
-
-
-@pytest.fixture(scope="module")
-def config(cloud: LocalCloud, tmp_path_factory: pytest.TempPathFactory) -> Config:
-    """The project of this module, with its table in BigQuery."""
-    folder = tmp_path_factory.mktemp("steps")
-    made = make(folder / "project", f"test-{uuid.uuid4().hex[:12]}")
-    load_orders(made, folder)
-    return made
-
-
-@pytest.fixture(scope="module")
-def images(config: Config) -> Images:
-    """Its images, built once."""
-    return build.build(config)
-
-
-@pytest.fixture(scope="module")
-def rows(config: Config) -> TrainingSet:
-    """Its training set."""
-    return training_set.make(config, "training_set")
-
-
-@pytest.fixture(scope="module")
-def orders(config: Config, rows: TrainingSet) -> Any:
-    """The dataset of the training set."""
-    return dataset.create(config, rows.table, "orders")
-
-
-@pytest.fixture(scope="module")
-def trained(config: Config, images: Images, orders: Any) -> Trained:
-    """A finished training job."""
-    return train.train(config, images.training, orders, "first", {"c": 2.0})
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +78,7 @@ def test_a_canary_is_checked_promoted_and_rolled_back(
         deploy.check(config, canary, [{"price": "cheap", "items": 1}])
     checked = deploy.check(config, canary, [{"price": 3.0, "items": 1}, {"price": 30.0, "items": 2}])
     assert (checked.answered >= 5, checked.failed) == (True, 0)
-    deploy.withdraw(canary)
+    deploy.withdraw(config, canary)
     (serving,) = endpoint.list_models()
     assert (serving.model_version_id, endpoint.traffic_split) == ("1", {serving.id: 100})
 
