@@ -105,6 +105,37 @@ def test_all_errors_are_told_at_once(written):
     assert "Did you mean 'beat'?" in error.headline
 
 
+NETWORK = "projects/123456789012/global/networks/default"
+
+
+def test_the_kinds_of_endpoints(written):
+    def deployment(text: str):
+        return written(SKETCH, overrides=[f"deployment={{{text}}}"]).deployment
+
+    assert (deployment("").endpoint, deployment("endpoint: dedicated").endpoint) == ("shared", "dedicated")
+    assert deployment(f"endpoint: private, network: {NETWORK}").network == NETWORK
+    assert deployment("endpoint: private, project_allowlist: [a, b]").project_allowlist == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("endpoint: public", "'deployment.endpoint' is 'public', which is none of 'shared', 'dedicated' or 'private'"),
+        (f"network: {NETWORK}", "'network' is for private endpoints"),
+        ("endpoint: dedicated, project_allowlist: [a]", "'project_allowlist' is for private endpoints"),
+        ("endpoint: private", "a private endpoint is reached in one of two ways"),
+        (f"endpoint: private, network: {NETWORK}, project_allowlist: [a]", "not both"),
+        ("endpoint: private, network: default", "write projects/NUMBER/global/networks/NAME"),
+        ("endpoint: private, network: projects/my-project/global/networks/x", "is no network"),
+        (f"endpoint: private, network: {NETWORK}, canary: 10", "no traffic split: leave canary out, which is 10"),
+    ],
+)
+def test_an_endpoint_is_of_one_kind(written, text, says):
+    error = refused(written, SKETCH.replace("{machine: n1-standard-4, replicas: [1, 3], canary: 10}", f"{{{text}}}"))
+    assert says in error.headline
+    assert error.place.line == 14
+
+
 def test_what_is_missing_is_named_with_its_section(written):
     error = refused(written, SKETCH.replace("  label: late\n", ""))
     assert error.headline == "'data.label' is missing"

@@ -43,12 +43,14 @@ class Pipeline:
         parameters: Values of parameters that came with it.
         root: Where it says that outputs go; empty where it does not.
         left_out: The platforms whose settings were in the file, and are nothing to Vertex AI.
+        network: The network that its jobs are peered with; empty for none.
     """
 
     spec: dict[str, Any]
     parameters: dict[str, Any] = field(default_factory=dict)
     root: str = ""
     left_out: list[str] = field(default_factory=list)
+    network: str = ""
 
     @property
     def name(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 from accelerator.cli import targets
@@ -47,7 +48,9 @@ def pipeline(config: Config, name: str, steps: Steps | None) -> Pipeline:
         with steps.step(f"Images of {config.model.name}") as say:
             images = build.build(config)
             say(f"version {images.tag}")
-    return parse(compiled.compiled(config, images, name), f"the {name} pipeline of {config.path}")
+    parsed = parse(compiled.compiled(config, images, name), f"the {name} pipeline of {config.path}")
+    # only inside of it does the endpoint answer the canary's check
+    return replace(parsed, network=(config.deployment and config.deployment.network) or "")
 
 
 def compile_to(path: Path, name: str, output: Path) -> None:

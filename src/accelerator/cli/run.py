@@ -153,6 +153,7 @@ def submit(vertex: Vertex, pipeline: Pipeline, values: Mapping[str, Any], settin
         "pipelineSpec": spec,
         "runtimeConfig": {"gcsOutputDirectory": root, **runtime_values(values, spec)},
         **({"serviceAccount": settings.service_account} if settings.service_account else {}),
+        **({"network": pipeline.network} if pipeline.network else {}),
     }
     try:
         return vertex.post(f"{vertex.parent}/pipelineJobs", job, pipelineJobId=_job_id(pipeline.name))

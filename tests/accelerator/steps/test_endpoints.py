@@ -9,6 +9,8 @@ import pytest
 from google.cloud import aiplatform
 
 from accelerator import config as configuration
+from accelerator.cli import project
+from accelerator.cli.run import Settings, submit
 from accelerator.config import Config
 from accelerator.steps import deploy, endpoints, register
 from accelerator.steps.deploy import DeploymentError
@@ -132,3 +134,24 @@ def test_an_endpoint_stays_of_its_kind(config: Config, images: Images, trained: 
     assert caught.value.place == made.resource_name
     assert "mlops undeploy" in caught.value.next_step
     assert deploy.undeploy(private) == made.resource_name
+
+
+class Sent:
+    """Takes a pipeline job in the place of Vertex AI, and gives it back."""
+
+    project, location, parent = "p", "us-central1", "projects/p/locations/us-central1"
+
+    def ask(self, method: str, url: str, **arguments: Any) -> None:
+        """The bucket is there."""
+
+    def post(self, name: str, body: Any, **query: str) -> Any:
+        return body
+
+
+@pytest.mark.parametrize(("kind", "network"), [("peered", {"network": NETWORK}), ("dedicated", {})])
+def test_the_jobs_of_a_run_are_in_the_network(
+    config: Config, images: Images, kind: str, network: dict[str, str]
+) -> None:
+    pipeline = project.pipeline(configured(config, kind), "training", None)
+    job = submit(Sent(), pipeline, {}, Settings("local"))  # type: ignore[arg-type]
+    assert {key: value for key, value in job.items() if key == "network"} == network
