@@ -184,12 +184,12 @@ def promote(task: Task) -> None:
     from accelerator.steps import training_set as rows
 
     canary = step.Canary(task["endpoint"], task["deployed_model"], int(task["share"]), task["former"] or "")
-    uri = _model(task).uri
-    signature = Signature.parse(folder(uri).read(FILE) or b"null", f"{uri}/{FILE}")
-    columns = [feature.name for feature in signature.features]
-    split = rows.held_out(task["table"], task.config.project, task.config.data.label)
-    found = rows.sample(task["table"], task.config.project, columns, split, _SAMPLE)
     try:
+        uri = _model(task).uri
+        signature = Signature.parse(folder(uri).read(FILE) or b"null", f"{uri}/{FILE}")
+        columns = [feature.name for feature in signature.features]
+        split = rows.held_out(task["table"], task.config.project, task.config.data.label)
+        found = rows.sample(task["table"], task.config.project, columns, split, _SAMPLE)
         checked = step.check(task.config, canary, found)
     except BaseException:
         step.withdraw(task.config, canary)

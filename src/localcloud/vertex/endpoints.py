@@ -272,6 +272,7 @@ class EndpointService:
         if kind == "dedicated_resources":
             machine = deployed.dedicated_resources.machine_spec.machine_type
             machine_memory(machine, "deployed_model.dedicated_resources.machine_spec.machine_type")
+        deployed.ClearField("private_endpoints")
         deployed.id = deployed.id or self._vertex.store.new_id()
         deployed.model, deployed.model_version_id = model.name, model.version_id
         deployed.display_name = deployed.display_name or model.display_name
