@@ -15,7 +15,10 @@ from urllib.parse import urlsplit
 
 
 class Client(asyncio.Protocol):
-    """One connection: sends the request, waits for the whole answer, sends it again until the end."""
+    """One client: sends the request, waits for the whole answer, sends it again until the end.
+
+    It keeps its connection until the server asks it to connect anew.
+    """
 
     def __init__(self, request: bytes, end: float, latencies: list[float], done: asyncio.Future[None]) -> None:
         self._request = request
@@ -24,9 +27,12 @@ class Client(asyncio.Protocol):
         self._done = done
         self._missing = 0
         self._head = b""
+        self._anew = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = transport
+        self._peer = transport.get_extra_info("peername")[:2]
+        self._anew = False
         self._send()
 
     def _send(self) -> None:
@@ -44,16 +50,18 @@ class Client(asyncio.Protocol):
             if not head.startswith(b"HTTP/1.1 200"):
                 self._fail(self._head)
                 return
-            length = head.lower().split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]
+            lower = head.lower()
+            self._anew = b"\r\nconnection: close" in lower
+            length = lower.split(b"content-length:", 1)[1].split(b"\r\n", 1)[0]
             self._missing = int(length) - len(body)
             self._head = b""
         if self._missing <= 0:
             now = time.perf_counter()
             self._latencies.append(now - self._sent)
-            if now < self._end:
-                self._send()
-            else:
+            if self._anew or now >= self._end:
                 self._transport.close()
+            else:
+                self._send()
 
     def _fail(self, answer: bytes) -> None:
         if not self._done.done():
@@ -61,7 +69,12 @@ class Client(asyncio.Protocol):
         self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
-        if not self._done.done():
+        if self._done.done():
+            return
+        if error is None and self._anew and time.perf_counter() < self._end:
+            loop = asyncio.get_running_loop()
+            self._connecting = loop.create_task(loop.create_connection(lambda: self, *self._peer))
+        else:
             if error is not None or time.perf_counter() < self._end:
                 self._done.set_exception(error or RuntimeError("the server closed the connection"))
             else:

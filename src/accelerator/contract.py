@@ -68,8 +68,8 @@ class Discrete(_Conditional):
     scale: Scale = "linear"
 
     def __post_init__(self) -> None:
-        if not self.values:
-            raise ValueError("Discrete needs at least one value")
+        _check_values(self.values, (int, float), "Discrete", "numbers")
+        _check_range(min(self.values), max(self.values), self.scale)
 
 
 @dataclass(frozen=True)
@@ -79,8 +79,7 @@ class Categorical(_Conditional):
     values: Sequence[str]
 
     def __post_init__(self) -> None:
-        if not self.values:
-            raise ValueError("Categorical needs at least one value")
+        _check_values(self.values, (str,), "Categorical", "strings")
 
 
 Parameter = Double | Integer | Discrete | Categorical
@@ -361,3 +360,13 @@ def _check_range(minimum: float, maximum: float, scale: Scale) -> None:
         raise ValueError(f"scale is linear, log or reverse_log, not {scale!r}")
     if scale == "log" and minimum <= 0:
         raise ValueError(f"a log scale needs a minimum above 0, not {minimum}")
+
+
+def _check_values(values: object, kinds: tuple[type, ...], name: str, what: str) -> None:
+    if isinstance(values, str) or not isinstance(values, Sequence) or not values:
+        raise ValueError(f"{name} needs a list of at least one value, not {values!r}")
+    for value in values:
+        if not isinstance(value, kinds) or isinstance(value, bool):
+            raise ValueError(f"{name} takes {what}, not {value!r}")
+    if len(set(values)) < len(values):
+        raise ValueError(f"{name} has a value twice: {list(values)!r}")

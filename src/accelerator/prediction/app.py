@@ -6,7 +6,7 @@ Answers come from the engine; sockets and processes are `worker`'s.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sized
 from typing import TYPE_CHECKING, Any, Protocol
 
 from accelerator.prediction.board import Board
@@ -53,6 +53,8 @@ class App:
         self._bytes = 0
         self.draining = False
         """Set at SIGTERM: health fails, connections end after their answer."""
+        self.connections: Sized = ()
+        """The open connections: the server's own collection."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -74,6 +76,7 @@ class App:
 
     async def _predict(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = time.perf_counter()
+        self._board.connections(len(self.connections))
         self._waiting += 1
         self._board.waiting(self._waiting)
         held = 0
@@ -127,7 +130,7 @@ class App:
 
     async def _respond(self, send: Send, status: int, body: bytes, *headers: tuple[bytes, bytes]) -> None:
         sent = [*headers, (b"content-length", b"%d" % len(body))]
-        if self.draining:
+        if self.draining or self._board.let_go():
             sent.append((b"connection", b"close"))
         await send({"type": "http.response.start", "status": status, "headers": sent})
         await send({"type": "http.response.body", "body": body})

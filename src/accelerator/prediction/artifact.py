@@ -5,8 +5,11 @@ Every way in which an artifact can be unusable is told here; predicting with it 
 
 from __future__ import annotations
 
+import fcntl
+import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -28,7 +31,7 @@ def bring(uri: str, scratch: Path) -> Path:
 
     Args:
         uri: AIP_STORAGE_URI: `gs://bucket/folder`, or a folder, which is used where it is.
-        scratch: A folder to download to; one that holds this download already is used as it is.
+        scratch: A folder to download to, where several processes may come with one download; the first does it.
 
     Raises:
         ModelError: The folder is not named or not there.
@@ -41,9 +44,10 @@ def bring(uri: str, scratch: Path) -> Path:
             next_step="upload the model with artifact_uri set to the folder that the trainer saved to",
         )
     if uri.startswith("gs://"):
-        if not (scratch / _COMPLETE).exists():
-            _download(uri, scratch)
-            (scratch / _COMPLETE).touch()
+        with _alone(scratch):
+            if not (scratch / _COMPLETE).exists():
+                _download(uri, scratch)
+                (scratch / _COMPLETE).touch()
         return scratch
     folder = Path(uri)
     if not folder.is_dir():
@@ -53,6 +57,17 @@ def bring(uri: str, scratch: Path) -> Path:
             next_step="set AIP_STORAGE_URI to the folder that has model.json and the model file in it",
         )
     return folder.resolve()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Hold the folder while no other process does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _download(uri: str, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The request metrics of all workers on one board of shared memory, shown as Prometheus text.
+"""What all workers of a container count, on one board of shared memory: request metrics, and their connections.
 
 Each worker writes its own row, so there are no locks; what is counted when is decided in `app`.
 https://prometheus.io/docs/instrumenting/exposition_formats/
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import mmap
 import tempfile
+import time
 from bisect import bisect_left
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -22,7 +23,11 @@ _LATENCY_SUM = _LATENCY + len(SECONDS) + 1
 _BATCH = _LATENCY_SUM + 1
 _BATCH_SUM = _BATCH + len(SIZES) + 1
 _WAITING = _BATCH_SUM + 1
-_WIDTH = _WAITING + 1
+_CONNECTIONS = _WAITING + 1
+_WIDTH = _CONNECTIONS + 1
+
+LET_GO_SECONDS = 0.05
+"""Between two looks at who has more connections than others; within it whoever was let go has come back and counts."""
 
 
 def new_board(workers: int) -> BinaryIO:
@@ -30,6 +35,13 @@ def new_board(workers: int) -> BinaryIO:
     file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as the container
     file.truncate(workers * _WIDTH * 8)
     return file
+
+
+def vacate(descriptor: int, workers: int, row: int) -> None:
+    """Take back what a worker that has ended said of itself; what it has counted stands."""
+    with mmap.mmap(descriptor, workers * _WIDTH * 8) as memory, memoryview(memory) as bytes_, bytes_.cast("d") as cells:
+        cells[row * _WIDTH + _WAITING] = 0
+        cells[row * _WIDTH + _CONNECTIONS] = 0
 
 
 class Board:
@@ -45,7 +57,8 @@ class Board:
         self._cells = memoryview(mmap.mmap(descriptor, workers * _WIDTH * 8)).cast("d")
         self._workers = workers
         self._row = row * _WIDTH
-        self.waiting(0)  # what a worker that died here had waiting is gone
+        self._surplus = 0
+        self._next_look = 0.0
 
     def request(self, code: int, seconds: float) -> None:
         """Count an answered prediction request."""
@@ -64,6 +77,26 @@ class Board:
     def waiting(self, requests: int) -> None:
         """Set how many requests are taken on and not answered."""
         self._cells[self._row + _WAITING] = requests
+
+    def connections(self, count: int) -> None:
+        """Set how many connections this worker has open: from now on it is one that can have more."""
+        self._cells[self._row + _CONNECTIONS] = count + 1  # 0 is a worker that does not serve
+
+    def let_go(self) -> bool:
+        """Whether the client that is answered now had better connect anew, since another worker has fewer clients.
+
+        Whoever accepts first has a connection, for as long as the client keeps it: without this, one worker may
+        serve most of them while another has nothing to do.
+        """
+        now = time.monotonic()
+        if now >= self._next_look:
+            self._next_look = now + LET_GO_SECONDS
+            serving = [count for count in self._cells[_CONNECTIONS::_WIDTH].tolist() if count]
+            self._surplus = int(self._cells[self._row + _CONNECTIONS] - min(serving)) // 2 if serving else 0
+        if self._surplus <= 0:
+            return False
+        self._surplus -= 1
+        return True
 
     def text(self) -> str:
         """Every worker's numbers, summed, as Prometheus text."""

@@ -59,7 +59,7 @@ class Settings:
             workers=int(_number(environ, "WEB_CONCURRENCY", processors(), least=1)),
             max_body=int(_number(environ, "MLOPS_MAX_BODY_BYTES", 10_000_000, least=1)),
             max_waiting=int(_number(environ, "MLOPS_MAX_WAITING", 256, least=1)),
-            max_batch=int(_number(environ, "MLOPS_MAX_BATCH", 512, least=1)),
+            max_batch=int(_number(environ, "MLOPS_MAX_BATCH", 8192, least=1)),
             drain_seconds=_number(environ, "MLOPS_DRAIN_SECONDS", 1.0, least=0),
         )
         for name in ("AIP_HEALTH_ROUTE", "AIP_PREDICT_ROUTE"):

@@ -14,7 +14,7 @@ import tempfile
 from typing import BinaryIO
 
 from accelerator.errors import ConfigError
-from accelerator.prediction.board import new_board
+from accelerator.prediction.board import new_board, vacate
 from accelerator.prediction.logs import log
 from accelerator.prediction.settings import Settings, processors
 from accelerator.prediction.standby import Standby
@@ -44,6 +44,8 @@ class Supervisor:
         self._processes: dict[int, asyncio.subprocess.Process] = {}
         self._ready: set[int] = set()
         self._standby: Standby | None = None
+        self._decided = asyncio.Event()
+        """Set once a worker has loaded the model, so that it can be done, or nobody needs to know any more."""
         self._stopping = asyncio.Event()
 
     async def run(self) -> None:
@@ -58,17 +60,8 @@ class Supervisor:
         host, port = self._listener.getsockname()[:2]
         log("INFO", f"Listening on http://{host}:{port}, loading the model", port=port)
         self._update_standby()
-        keepers: list[asyncio.Task[None]] = []
+        keepers = [asyncio.create_task(self._keep(row)) for row in range(self._settings.workers)]
         try:
-            first_loaded = asyncio.Event()
-            keepers.append(asyncio.create_task(self._keep(0, first_loaded)))
-            # The first to load tells whether it can be done at all, and gets the processors to itself.
-            loaded = asyncio.create_task(first_loaded.wait())
-            await asyncio.wait({keepers[0], loaded}, return_when=asyncio.FIRST_COMPLETED)
-            loaded.cancel()
-            if first_loaded.is_set():
-                others = range(1, self._settings.workers)
-                keepers += [asyncio.create_task(self._keep(row, asyncio.Event())) for row in others]
             await asyncio.gather(*keepers)
         finally:
             for keeper in keepers:
@@ -87,20 +80,27 @@ class Supervisor:
         """Drain at the first signal, end at the second."""
         again = self._stopping.is_set()
         self._stopping.set()
+        self._decided.set()
         for process in self._processes.values():
             if process.returncode is None:
                 process.kill() if again else process.terminate()
         if not again:
             log("INFO", "Shutting down: health fails from now on, requests in flight are finished")
 
-    async def _keep(self, row: int, loaded: asyncio.Event) -> None:
-        """Keep one worker running."""
+    async def _keep(self, row: int) -> None:
+        """Keep one worker running.
+
+        Raises:
+            StartFailed: This is the first row, and no worker has been able to load the model.
+        """
         pause = 0.0
         while not self._stopping.is_set():
-            code, was_ready = await self._run_worker(row, loaded)
+            code, was_ready = await self._run_worker(row)
+            if row > 0:  # whether the model can be loaded at all is for the first row to tell
+                await self._decided.wait()
             if self._stopping.is_set():
                 return
-            if not was_ready and not loaded.is_set() and row == 0:
+            if not self._decided.is_set():
                 if code < 0:
                     log("ERROR", f"The model could not be loaded: {_how_it_ended(code)}")
                 raise StartFailed
@@ -111,7 +111,7 @@ class Supervisor:
             except TimeoutError:
                 continue
 
-    async def _run_worker(self, row: int, loaded: asyncio.Event) -> tuple[int, bool]:
+    async def _run_worker(self, row: int) -> tuple[int, bool]:
         """Run one worker to its end: its exit code, and whether it had the model loaded."""
         ours, theirs = socket.socketpair()
         with ours:
@@ -123,6 +123,7 @@ class Supervisor:
                 *map(str, descriptors),
                 str(row),
                 self._scratch.name,
+                *(["silent"] if row > 0 and not self._decided.is_set() else []),
                 pass_fds=descriptors,
                 env=self._environment(),
             )
@@ -132,11 +133,12 @@ class Supervisor:
                 process.terminate()
             if await asyncio.get_running_loop().sock_recv(ours, 1):
                 self._ready.add(row)
-                loaded.set()
+                self._decided.set()
                 self._update_standby()
             code = await process.wait()
             was_ready = row in self._ready
             self._ready.discard(row)
+            vacate(self._board.fileno(), self._settings.workers, row)
             if not self._stopping.is_set():
                 self._update_standby()
             return code, was_ready

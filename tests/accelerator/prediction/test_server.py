@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
+from collections import Counter
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import httpx
@@ -22,6 +25,13 @@ class Predictor:
     def predict(self, instances):
         time.sleep(float(instances["wind"].iloc[0]))
         return super().predict(instances)
+"""
+
+WHO = """
+import os
+class Predictor:
+    def postprocess(self, prediction_results):
+        return {"predictions": [os.getpid()] * len(prediction_results)}
 """
 
 
@@ -154,6 +164,30 @@ def test_several_workers_share_load_and_metrics_and_leave_nothing(start: Start, 
     found.process.terminate()
     assert found.process.wait(PATIENCE) == 0
     assert not any(worker.is_running() for worker in workers)
+
+
+def test_clients_that_stay_connected_are_shared_by_the_workers(
+    start: Start, tmp_path: Path, model: HistGradientBoostingClassifier
+) -> None:
+    found = start(save(tmp_path, model, WHO), WEB_CONCURRENCY="2")
+    found.wait_loaded(2)
+    body = {"instances": instances(table(1))}
+
+    async def ask_until_shared() -> None:
+        limits = httpx.Limits(max_connections=1)
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(httpx.AsyncClient(timeout=PATIENCE, limits=limits)) for _ in range(8)
+            ]
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                answers = await asyncio.gather(*(one.post(f"{found.url}/predict", json=body) for one in clients))
+                served = Counter(answer.json()["predictions"][0] for answer in answers)
+                if sorted(served.values()) == [4, 4] and not any("connection" in one.headers for one in answers):
+                    return
+        raise AssertionError("one worker kept more clients than the other")
+
+    asyncio.run(ask_until_shared())
 
 
 def test_a_worker_that_is_killed_comes_back(start: Start, artifact: Path) -> None:

@@ -33,6 +33,10 @@ def test_no_folder(start: Start, tmp_path: Path) -> None:
     assert "nowhere" in message
 
 
+def test_one_of_several_workers_tells(start: Start, tmp_path: Path) -> None:
+    assert "The folder of the model is not there" in last_words(start(tmp_path / "nowhere", WEB_CONCURRENCY="3"))
+
+
 def test_no_storage_uri(start: Start) -> None:
     assert "AIP_STORAGE_URI is empty" in last_words(start(Path(), AIP_STORAGE_URI=""))
 

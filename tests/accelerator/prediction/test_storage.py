@@ -56,6 +56,8 @@ def test_a_bucket_that_is_not_there(project: str, tmp_path: Path) -> None:
 def test_an_object_whose_name_leads_out(bucket: storage.Bucket, tmp_path: Path) -> None:
     bucket.blob("a/model.json").upload_from_string("{}")
     bucket.blob("a/b//../../../outside").upload_from_string("x")
+    inside = tmp_path / "inside"
+    inside.mkdir()
     with pytest.raises((StorageError, ModelError), match="leads out of the artifact's folder"):
-        bring(f"gs://{bucket.name}/a", tmp_path / "inside")
+        bring(f"gs://{bucket.name}/a", inside)
     assert not (tmp_path / "outside").exists()

@@ -131,8 +131,9 @@ class BatchRun:
             state, error = "JOB_STATE_FAILED", JobFailure(Code.INTERNAL.number, message)
         if self._worker is not None:
             self._worker.kill()
-        self._stop_replicas()
+        # All that the job is for is written: nobody should wait for its containers to drain.
         finish(self._vertex, self.name, state, error)
+        self._stop_replicas()
         self._ended(self.name)
 
     def _supervise(self) -> None:

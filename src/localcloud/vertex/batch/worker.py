@@ -7,6 +7,7 @@ stdout. When stdin ends the server is gone, and so is the worker.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import queue
@@ -28,6 +29,9 @@ PROGRESS_SECONDS = 0.5
 READ_AHEAD = 2
 """Blocks that wait to be sent."""
 MOST_PARTIAL_FAILURES = 20
+GARBAGE_THRESHOLD = 100_000
+"""Objects made until Python looks for cycles among them: rows are made of many, and none is in a cycle. At the
+interpreter's own 700, looking is most of what reading a row costs."""
 
 
 class Worker:
@@ -208,6 +212,7 @@ def tell(**event: Any) -> None:
 def main() -> int:
     """Run the worker."""
     sys.meta_path.insert(0, NoPandas)
+    gc.set_threshold(GARBAGE_THRESHOLD)
     plan = Plan.from_json(sys.stdin.readline())
     Path(plan.scratch).mkdir(parents=True, exist_ok=True)
     run = asyncio.run
