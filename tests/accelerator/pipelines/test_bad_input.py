@@ -69,7 +69,7 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
     "the label is constant": ({"table": "constants"}, "training_set", "The label 'returned' is False in every"),
     "a feature is all NULL": ({"table": "empties"}, "training_set", "The feature 'price' is NULL in every"),
     "a split is empty": ({"split": SPLIT.replace("04", "09")}, "training_set", "There are no rows in the test split"),
-    "all trials crash": ({"fault": "crash", "tuning": TUNING}, "tune", "gave up"),
+    "all trials crash": ({"fault": "crash", "tuning": TUNING.replace("2", "1")}, "tune", "gave up"),
     "the model predicts NaN": ({"fault": "NaN"}, "", "NaN or infinity"),
     "predictions are of another length": ({"fault": "length"}, "", "predictions"),
     "one trial crashes": ({"fault": "first trial", "tuning": TUNING.replace("}", ", max_failed: 2}")}, "", ""),

@@ -89,6 +89,7 @@ def test_a_resumable_upload_survives_lost_connections_and_a_killed_server(own_cl
 
 def test_kill_9_amid_writes_loses_nothing_acknowledged(own_cloud: LocalCloud) -> None:
     acknowledged: dict[str, int] = {}
+    answered: list[str] = []
     deleted: dict[str, int] = {}
 
     def write(worker: int, stop: threading.Event) -> None:
@@ -117,6 +118,7 @@ def test_kill_9_amid_writes_loses_nothing_acknowledged(own_cloud: LocalCloud) ->
                     )
                 except httpx.TransportError:
                     return
+                answered.append(name)
                 acknowledged[name] = int(answer.raise_for_status().json()["generation"])
                 deleted.pop(name, None)
 
@@ -127,7 +129,9 @@ def test_kill_9_amid_writes_loses_nothing_acknowledged(own_cloud: LocalCloud) ->
         threads = [threading.Thread(target=write, args=(worker, stop)) for worker in range(3)]
         for thread in threads:
             thread.start()
-        stop.wait(0.7)
+        already = len(answered)
+        while len(answered) < already + 20:  # however slow the machine is
+            assert not stop.wait(0.05)
         own_cloud.kill()
         stop.set()
         for thread in threads:
