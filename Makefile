@@ -10,8 +10,9 @@ BIN := .venv/bin
 demo: environment
 	@$(BIN)/mlops demo
 
+# Files in the order of their names: the accelerator's come first, which have few tests, and long ones.
 test: environment lint
-	@$(BIN)/python -m pytest -q -n 2 --dist loadfile
+	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment
 	@$(BIN)/ruff check
