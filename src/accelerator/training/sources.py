@@ -34,8 +34,6 @@ MANAGED = {
 DEFAULT_SPLIT = Split(train=0.8, validation=0.2)
 """What holds where mlops.yaml has no `data.split`."""
 
-_FRAGMENTS = 1 if int(pa.__version__.partition(".")[0]) > 10 else 2
-"""Files that are read ahead: as few as can be. Arrow 10, which TFDV needs, takes no less than two."""
 _FORMATS = {"parquet": "parquet", "csv": "csv", "jsonl": "json", "json": "json", "ndjson": "json"}
 
 
@@ -182,17 +180,19 @@ class FileSource:
     def batches(self, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
         with self._errors():
             dataset = self._dataset(self._files.all())
-            # Read ahead little: the default holds hundreds of megabytes of a wide table.
-            scanner = dataset.scanner(
-                columns=list(columns),
-                filter=self._condition(dataset.schema),
-                batch_size=32_768,
-                batch_readahead=4,
-                fragment_readahead=_FRAGMENTS,
-            )
-            for batch in scanner.to_batches():
-                if batch.num_rows:
-                    yield batch
+            condition, told_by = self._condition(dataset.schema)
+            read = [*columns, *(name for name in told_by if name not in columns)]
+            # One file at a time and little ahead: the default holds hundreds of megabytes of a wide table. The rows
+            # are filtered here, since Arrow's scanner lets a gigabyte gather before a filter of its own.
+            for fragment in dataset.get_fragments():
+                if condition is not None and isinstance(fragment, ds.ParquetFileFragment):
+                    fragment = fragment.subset(condition)  # without the row groups that have none
+                scanner = fragment.scanner(dataset.schema, columns=read, batch_size=32_768, batch_readahead=1)
+                for batch in scanner.to_batches():
+                    rows = pa.Table.from_batches([batch])
+                    if condition is not None:
+                        rows = rows.filter(condition).select(list(columns))
+                    yield from (piece for piece in rows.to_batches() if piece.num_rows)
 
     def _dataset(self, paths: list[Path]) -> ds.Dataset:
         suffix = paths[0].name.removesuffix(".gz").rpartition(".")[2].lower()
@@ -205,7 +205,8 @@ class FileSource:
             )
         return ds.dataset([str(path) for path in paths], format=form)
 
-    def _condition(self, schema: pa.Schema) -> pc.Expression | None:
+    def _condition(self, schema: pa.Schema) -> tuple[pc.Expression | None, list[str]]:
+        """What holds for the rows that are taken, and the columns that tell; None for all."""
         if self._part is not None:
             column, value = self._part
             if column not in schema.names:
@@ -214,9 +215,9 @@ class FileSource:
                     place=self.place,
                     next_step=suggestion(column, schema.names),
                 )
-            return ds.field(column) == value
+            return ds.field(column) == value, [column]
         if self._window is None or self._time is None:
-            return None
+            return None, []
         if self._time not in schema.names:
             raise missing_time(self._time, self.place, schema.names)
         kind, column = schema.field(self._time).type, ds.field(self._time)
@@ -235,7 +236,7 @@ class FileSource:
             condition &= column >= _scalar(self._window.start, kind)
         if self._window.end is not None:
             condition &= column < _scalar(self._window.end, kind)
-        return condition
+        return condition, [self._time]
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
