@@ -6,6 +6,7 @@ It imports neither the model nor its libraries, and has 503 answered while no wo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -68,9 +69,8 @@ class Supervisor:
                 keeper.cancel()
             await asyncio.gather(*keepers, return_exceptions=True)
             for process in self._processes.values():
-                if process.returncode is None:
-                    process.kill()
-                    await process.wait()
+                _send(process, signal.SIGKILL)
+                await process.wait()
             if self._standby is not None:
                 self._standby.end()
             self._scratch.cleanup()
@@ -82,8 +82,7 @@ class Supervisor:
         self._stopping.set()
         self._decided.set()
         for process in self._processes.values():
-            if process.returncode is None:
-                process.kill() if again else process.terminate()
+            _send(process, signal.SIGKILL if again else signal.SIGTERM)
         if not again:
             log("INFO", "Shutting down: health fails from now on, requests in flight are finished")
 
@@ -130,7 +129,7 @@ class Supervisor:
             theirs.close()
             self._processes[row] = process
             if self._stopping.is_set():  # the signal came while it was started
-                process.terminate()
+                _send(process, signal.SIGTERM)
             if await asyncio.get_running_loop().sock_recv(ours, 1):
                 self._ready.add(row)
                 self._decided.set()
@@ -169,6 +168,16 @@ def _listen(settings: Settings) -> socket.socket:
         ) from error
     listener.setblocking(False)  # whoever loses a connection to another process goes on
     return listener
+
+
+def _send(process: asyncio.subprocess.Process, number: signal.Signals) -> None:
+    """Send a signal to a process that may have ended.
+
+    Its own `send_signal` would look whether it has, and so take the exit code from whoever waits for it.
+    """
+    if process.returncode is None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process.pid, number)
 
 
 def _how_it_ended(code: int) -> str:
