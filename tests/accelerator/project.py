@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from google.cloud import bigquery
 
 from accelerator import config as configuration
 from accelerator.config import Config
@@ -68,3 +70,10 @@ def load_orders(config: Config, folder: Path) -> None:
     path = folder / "orders.parquet"
     rows.to_parquet(path)
     assert data.load(config, {"shop.orders": path}) == {"shop.orders": ROWS}
+
+
+def row(config: Config, run: str) -> dict[str, Any]:
+    """The run's row in the run-metadata table."""
+    client = bigquery.Client(project=config.project)
+    (found,) = client.query_and_wait(f"SELECT * FROM mlops.runs WHERE run = '{run}'")
+    return dict(found)

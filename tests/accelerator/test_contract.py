@@ -94,6 +94,26 @@ def test_a_hyperparameter_that_is_not_searched_may_come_from_elsewhere(tmp_path:
             "model.py does not import: ValueError: the minimum 5 is greater than the maximum 1",
             2,
         ),
+        (
+            "from accelerator.contract import *\nsearch_space = {'a': Discrete([1, 'x'])}",
+            "model.py does not import: ValueError: Discrete takes numbers, not 'x'",
+            2,
+        ),
+        (
+            "from accelerator.contract import *\nsearch_space = {'a': Discrete([0, 1], 'log')}",
+            "model.py does not import: ValueError: a log scale needs a minimum above 0",
+            2,
+        ),
+        (
+            "from accelerator.contract import *\nsearch_space = {'a': Categorical('tree')}",
+            "model.py does not import: ValueError: Categorical needs a list of at least one value, not 'tree'",
+            2,
+        ),
+        (
+            "from accelerator.contract import *\nsearch_space = {'a': Categorical(['tree', 'tree'])}",
+            "model.py does not import: ValueError: Categorical has a value twice",
+            2,
+        ),
     ],
 )
 def test_code_at_fault(tmp_path: Path, code: str, headline: str, line: int | None) -> None:

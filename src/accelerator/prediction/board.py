@@ -39,7 +39,7 @@ def new_board(workers: int) -> BinaryIO:
 
 def vacate(descriptor: int, workers: int, row: int) -> None:
     """Take back what a worker that has ended said of itself; what it has counted stands."""
-    with mmap.mmap(descriptor, workers * _WIDTH * 8) as memory, memoryview(memory) as bytes_, bytes_.cast("d") as cells:
+    with mmap.mmap(descriptor, workers * _WIDTH * 8) as memory, memoryview(memory) as octets, octets.cast("d") as cells:
         cells[row * _WIDTH + _WAITING] = 0
         cells[row * _WIDTH + _CONNECTIONS] = 0
 

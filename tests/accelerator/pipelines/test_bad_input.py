@@ -13,11 +13,10 @@ import sys
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pytest
 from google.cloud import aiplatform, bigquery
-from tests.accelerator.project import load_orders, make
+from tests.accelerator.project import load_orders, make, row
 from tests.conftest import REGION, LocalCloud
 
 from accelerator.config import Config
@@ -76,7 +75,8 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
 }
 """What is wrong: how a project differs from a sound one, the task that fails, what the row says of it.
 
-Where no task fails, the gate stays closed, since what cannot be evaluated is not valid; a trial others make up for.
+Where no task fails, the gate stays closed, since what cannot be evaluated is not valid; but one crashed trial
+is made up for by the others.
 """
 
 
@@ -125,10 +125,3 @@ def test_the_step_that_can_name_it_fails_and_the_row_says_so(
     assert (found["state"], found["failed_task"]) == (("FAILED", task) if task else ("SUCCEEDED", None)), said
     assert words in said
     assert found["valid"] is (None if task else fault == "one trial crashes")
-
-
-def row(config: Config, run: str) -> dict[str, Any]:
-    """The run's row in the run-metadata table."""
-    client = bigquery.Client(project=config.project)
-    (found,) = client.query_and_wait(f"SELECT * FROM mlops.runs WHERE run = '{run}'")
-    return dict(found)

@@ -10,12 +10,11 @@ import subprocess
 import sys
 import uuid
 from pathlib import Path
-from typing import Any
 
 import pyarrow.csv
 import pytest
 from google.cloud import aiplatform, aiplatform_v1, bigquery
-from tests.accelerator.project import load_orders, make
+from tests.accelerator.project import load_orders, make, row
 from tests.conftest import REGION, LocalCloud
 
 from accelerator.config import Config
@@ -64,13 +63,6 @@ def shell(cloud: LocalCloud, config: Config, folder: Path, command: str) -> str:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, env=environment, cwd=folder, timeout=500)
     assert done.returncode == 0, command + done.stdout + done.stderr
     return done.stdout
-
-
-def row(config: Config, run: str) -> dict[str, Any]:
-    """The run's row in the run-metadata table."""
-    client = bigquery.Client(project=config.project)
-    (found,) = client.query_and_wait(f"SELECT * FROM mlops.runs WHERE run = '{run}'")
-    return dict(found)
 
 
 @pytest.mark.timeout(900)
