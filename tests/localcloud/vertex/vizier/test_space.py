@@ -153,22 +153,24 @@ def test_unsafe_and_infeasible_regions_are_left() -> None:
         metrics=[GOAL, {"metric_id": "heat", "goal": "MINIMIZE", "safety_config": {"safety_threshold": 0.5}}],
     )
     space, metrics = read_space(spec, "s"), read_metrics(spec, "s")
-    trials: list[Any] = []
-    for number in range(30):
-        [point] = suggest(spec, space, metrics, trials, [{}])
-        x = point["x"]
-        trial = v1.Trial(id=str(number + 1), state=v1.Trial.SUCCEEDED)
-        fill_parameters(trial, point)
-        if x < 0.2:
-            trial.state = v1.Trial.INFEASIBLE
-        else:
-            trial.final_measurement.metrics.add(metric_id="m", value=x)
-            trial.final_measurement.metrics.add(metric_id="heat", value=x)
-        trials.append(trial)
-    late = [trial.parameters[0].value.number_value for trial in trials[15:]]
-    assert sum(0.2 <= x <= 0.55 for x in late) > len(late) / 2
-    [optimal] = metrics.optimal(trials)
-    assert 0.2 <= optimal.parameters[0].value.number_value <= 0.5
+    late: list[float] = []
+    for _ in range(4):  # one study alone may be unlucky
+        trials: list[Any] = []
+        for number in range(30):
+            [point] = suggest(spec, space, metrics, trials, [{}])
+            x = point["x"]
+            trial = v1.Trial(id=str(number + 1), state=v1.Trial.SUCCEEDED)
+            fill_parameters(trial, point)
+            if x < 0.2:
+                trial.state = v1.Trial.INFEASIBLE
+            else:
+                trial.final_measurement.metrics.add(metric_id="m", value=x)
+                trial.final_measurement.metrics.add(metric_id="heat", value=x)
+            trials.append(trial)
+        late += [trial.parameters[0].value.number_value for trial in trials[15:]]
+        [optimal] = metrics.optimal(trials)
+        assert 0.2 <= optimal.parameters[0].value.number_value <= 0.5
+    assert sum(0.2 <= x <= 0.55 for x in late) > 0.45 * len(late), "chance leaves 0.35 of them there"
 
 
 X = {"parameter_id": "x", "integer_value_spec": {"min_value": 1, "max_value": 3}}
