@@ -33,7 +33,12 @@ GOAL = 0.5
 """Rows a second, as a share of those of the model in process."""
 BATCH = 2048
 SIZES = (100_000, 3_000_000)
-WORKER = "localcloud.vertex.batch.worker"
+PROCESSES = {
+    "worker": "localcloud.vertex.batch.worker",
+    "container": "accelerator.prediction.worker",
+    "server": "localcloud",
+}
+"""What takes memory for a job, by a word of its command line."""
 
 
 def run(rounds: int = ROUNDS) -> None:
@@ -60,14 +65,22 @@ def run(rounds: int = ROUNDS) -> None:
 
 
 def memory() -> None:
-    """Print the most memory that the worker takes for few and for many rows."""
+    """Print the most memory that the job's processes take for few and for many rows.
+
+    The server's is DuckDB's and the kernel's cache of the tables: up to what there is, given back when it is wanted.
+    """
     dataset, container = _prepare()
     _load(dataset, flights(SIZES[-1]))
+    found: list[dict[str, int]] = []
     for rows in SIZES:
-        with _peak() as peak:
+        with _peaks() as peaks:
             job = _predict(dataset, container, rows)
         took = (job.end_time - job.start_time).total_seconds()
-        print(f"  {rows:>9,} rows: worker {peak[0] / 2**20:.0f} MB at the most, {rows / took:,.0f} rows/s", flush=True)
+        found.append(peaks)
+        shown = ", ".join(f"{name} {peak / 2**20:.0f} MB" for name, peak in peaks.items())
+        print(f"  {rows:>9,} rows: {shown} at the most, {rows / took:,.0f} rows/s", flush=True)
+    growth = ", ".join(f"{name} {found[-1][name] / found[0][name]:.2f}" for name in PROCESSES)
+    print(f"  memory for {SIZES[-1]:,} rows as a multiple of that for {SIZES[0]:,}: {growth}")
 
 
 def _prepare() -> tuple[str, dict[str, Any]]:
@@ -141,24 +154,25 @@ def _predict(dataset: str, container: dict[str, Any], rows: int) -> Any:
 
 
 @contextmanager
-def _peak() -> Iterator[list[int]]:
-    """The most memory of the job's worker process meanwhile."""
-    peak, over = [0], threading.Event()
+def _peaks() -> Iterator[dict[str, int]]:
+    """The most bytes of memory that each of the job's processes has meanwhile."""
+    peaks, over = dict.fromkeys(PROCESSES, 0), threading.Event()
 
     def watch() -> None:
         while not over.wait(0.1):
-            for process in psutil.process_iter(["cmdline"]):
-                if WORKER in (process.info["cmdline"] or ()):
-                    try:
-                        peak[0] = max(peak[0], process.memory_info().rss)
-                    except psutil.NoSuchProcess:
-                        continue
+            for process in psutil.process_iter(["cmdline", "memory_info"]):
+                command, memory = process.info["cmdline"], process.info["memory_info"]
+                for name, word in PROCESSES.items():
+                    if memory is not None and word in (command or ()):
+                        peaks[name] = max(peaks[name], memory.rss)
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
-    yield peak
-    over.set()
-    thread.join()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        thread.join()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,13 @@ from localcloud.vertex.batch.blocks import LEAST_ROWS, MOST_BYTES, Block, Source
 from localcloud.vertex.batch.plan import Plan
 from localcloud.vertex.batch.values import rows, values
 
+_CHANNEL = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 8 << 20),
+)
+"""One message of the service's ahead, no more: left to itself gRPC widens its window while rows wait to be sent."""
+
 
 class TableSource:
     """One table or view.
@@ -96,6 +103,7 @@ class TableSource:
     def _read(self) -> Iterator[pa.RecordBatch]:
         from google.api_core.exceptions import GoogleAPICallError
         from google.cloud.bigquery_storage_v1 import BigQueryReadClient, types
+        from google.cloud.bigquery_storage_v1.services.big_query_read.transports import BigQueryReadGrpcTransport
 
         wanted = dict.fromkeys((*self.sent, *self.shown))
         try:
@@ -105,7 +113,8 @@ class TableSource:
                 table = self._client.query(f"SELECT {chosen} FROM `{self._plan.sources[0]}`")
                 table.result()
                 table = table.destination
-            client: Any = BigQueryReadClient()
+            channel = BigQueryReadGrpcTransport.create_channel(options=_CHANNEL)
+            client: Any = BigQueryReadClient(transport=BigQueryReadGrpcTransport(channel=channel))
             session = client.create_read_session(
                 parent=f"projects/{self._plan.project}",
                 read_session=types.ReadSession(

@@ -26,7 +26,7 @@ from localcloud.vertex.batch.blocks import Block, Failure, Sink, Source, SourceP
 from localcloud.vertex.batch.plan import Plan
 
 PROGRESS_SECONDS = 0.5
-READ_AHEAD = 2
+READ_AHEAD = 1
 """Blocks that wait to be sent."""
 MOST_PARTIAL_FAILURES = 20
 GARBAGE_THRESHOLD = 100_000
