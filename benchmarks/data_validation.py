@@ -8,7 +8,6 @@ as a DataFrame, then `generate_statistics_from_dataframe`; once with reading the
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -28,15 +27,9 @@ SIZES = (100_000, 3_000_000)
 
 def run(arguments: list[str]) -> int:
     """Load the flights, and measure in the image's environment."""
-    command = [sys.executable, str(ROOT / "scripts" / "environment.py"), "data-validation"]
-    python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    table = _load()
-    return subprocess.run(
-        [python, "-m", "benchmarks.data_validation", "--table", table, *arguments],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    ).returncode
+    from benchmarks.image import run_in
+
+    return run_in("data-validation", "benchmarks.data_validation", ["--table", _load(), *arguments])
 
 
 def _load() -> str:

@@ -8,7 +8,6 @@ that are in memory already; preprocessing reads them from BigQuery, writes files
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -31,15 +30,11 @@ SIZES = (100_000, 1_000_000, 3_000_000)
 
 def run(arguments: list[str]) -> int:
     """Make the tables, and measure in the image's environment."""
-    command = [sys.executable, str(ROOT / "scripts" / "environment.py"), "preprocessing"]
-    python = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    dataset = _load("--memory" in arguments)
-    return subprocess.run(
-        [python, "-m", "benchmarks.preprocessing", "--dataset", dataset, *arguments],
-        check=False,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "src")},
-    ).returncode
+    from benchmarks.image import run_in
+
+    return run_in(
+        "preprocessing", "benchmarks.preprocessing", ["--dataset", _load("--memory" in arguments), *arguments]
+    )
 
 
 def _load(memory: bool) -> str:
