@@ -215,6 +215,12 @@ class _HttpProtocol(HttpToolsProtocol):
             with contextlib.suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
 
+    def on_body(self, body: bytes) -> None:
+        if not self.cycle.body:
+            # handed on as it is; uvicorn copies it into a bytearray, and out of that again
+            self.cycle.body, body = body, b""  # type: ignore[assignment]
+        super().on_body(body)
+
 
 class _HttpServer:
     """uvicorn without sockets of its own: it serves connections that the port hands over."""

@@ -16,6 +16,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from localcloud import errors
+from localcloud.storage.moving import move
 
 MAX_NAME_BYTES = 1024
 """The longest object name, in bytes of UTF-8 (cloud.google.com/storage/docs/objects#naming)."""
@@ -253,7 +254,7 @@ class Folder:
         for _ in range(_ATTEMPTS):
             path = path or self.prepare(name)
             try:
-                os.replace(source, path)
+                move(source, path)
             except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
                 if not os.path.lexists(source):
                     raise

@@ -3,8 +3,8 @@
 HTTP, JSON and listing are left to others; so is which file an object is (files.py).
 
 How they agree. A row names its file by size, mtime and inode. Content arrives in a file of its own; its row
-is committed with that file's identity, then the file is renamed to the object's place: an answer is sent
-after both, and after a crash between them recovery.py finishes the rename. A file that no row describes came
+is committed with that file's identity, then the file is moved to the object's place: an answer is sent
+after both, and after a crash between them recovery.py finishes the move. A file that no row describes came
 from outside and gets a new generation when it is next looked at; a row without a file is forgotten.
 """
 
