@@ -70,7 +70,7 @@ FAULTS: dict[str, tuple[dict[str, str], str, str]] = {
     "a split is empty": ({"split": SPLIT.replace("04", "09")}, "training_set", "There are no rows in the test split"),
     "all trials crash": ({"fault": "crash", "tuning": TUNING.replace("2", "1")}, "tune", "gave up"),
     "the model predicts NaN": ({"fault": "NaN"}, "", "NaN or infinity"),
-    "predictions are of another length": ({"fault": "length"}, "", "predictions"),
+    "predictions are of another length": ({"fault": "length"}, "", "predictions for"),
     "one trial crashes": ({"fault": "first trial", "tuning": TUNING.replace("}", ", max_failed: 2}")}, "", ""),
 }
 """What is wrong: how a project differs from a sound one, the task that fails, what the row says of it.
