@@ -10,7 +10,7 @@ BIN := .venv/bin
 demo: environment
 	@$(BIN)/mlops demo
 
-# Files in the order of their names: the accelerator's come first, which have few tests, and long ones.
+# Files in the order in which they are collected: the demo first, then the accelerator's, which have few tests and long ones.
 test: environment lint
 	@$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
 
