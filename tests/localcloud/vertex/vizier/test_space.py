@@ -154,7 +154,7 @@ def test_unsafe_and_infeasible_regions_are_left() -> None:
     )
     space, metrics = read_space(spec, "s"), read_metrics(spec, "s")
     late: list[float] = []
-    for _ in range(4):  # one study alone may be unlucky
+    for _ in range(12):  # one study alone may be unlucky
         trials: list[Any] = []
         for number in range(30):
             [point] = suggest(spec, space, metrics, trials, [{}])
@@ -170,7 +170,7 @@ def test_unsafe_and_infeasible_regions_are_left() -> None:
         late += [trial.parameters[0].value.number_value for trial in trials[15:]]
         [optimal] = metrics.optimal(trials)
         assert 0.2 <= optimal.parameters[0].value.number_value <= 0.5
-    assert sum(0.2 <= x <= 0.55 for x in late) > 0.45 * len(late), "chance leaves 0.35 of them there"
+    assert sum(0.2 <= x <= 0.55 for x in late) > len(late) / 2, "chance leaves 0.35 of them there"
 
 
 X = {"parameter_id": "x", "integer_value_spec": {"min_value": 1, "max_value": 3}}
