@@ -279,7 +279,7 @@ def init(
 
 def main() -> Any:
     """The entry point: runs a command and turns whatever it raises into words and an exit code."""
-    # Google's clients are a million objects, few of them in a cycle: looking for those is a quarter of their import
+    # Google's clients are a million objects, few of them in a cycle: looking for those is a sixth of their import
     gc.set_threshold(100_000)
     try:
         app(prog_name="mlops")

@@ -23,7 +23,7 @@ from accelerator.steps.images import Images
 
 GARBAGE_THRESHOLD = 100_000
 """Objects made until Python looks for cycles among them. Importing Google's clients makes a million, few of them in a
-cycle; at the interpreter's own 700 the looking is a quarter of the three seconds that it takes."""
+cycle; at the interpreter's own 700 the looking is a sixth of the four seconds that it takes."""
 
 
 def main(argv: Sequence[str]) -> int:

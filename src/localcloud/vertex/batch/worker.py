@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from localcloud.__main__ import NoPandas
+from localcloud.__main__ import GARBAGE_THRESHOLD, NoPandas
 from localcloud.errors import Code
 from localcloud.vertex.batch.asking import Asker
 from localcloud.vertex.batch.blocks import Block, Failure, Sink, Source, SourceProblem
@@ -29,9 +29,6 @@ PROGRESS_SECONDS = 0.5
 READ_AHEAD = 1
 """Blocks that wait to be sent."""
 MOST_PARTIAL_FAILURES = 20
-GARBAGE_THRESHOLD = 100_000
-"""Objects made until Python looks for cycles among them: rows are made of many, and none is in a cycle. At the
-interpreter's own 700, looking is most of what reading a row costs."""
 
 
 class Worker:
