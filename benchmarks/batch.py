@@ -1,7 +1,7 @@
 """Batch prediction: 336,776 rows from BigQuery to BigQuery, beside the same model called in process on the same rows.
 
 `python -m benchmarks batch`; with `--memory`, three million rows beside a hundred thousand. All sides take turns; the
-job's time is from its containers' being healthy to its end. The third side is what any job could reach: json_rows.
+job's time is from its containers' being healthy to its end. The third side is rows as JSON alone: json_rows.
 """
 
 from __future__ import annotations
@@ -80,7 +80,7 @@ def _spread(ratios: list[float]) -> str:
 def memory() -> None:
     """Print the most memory that the job's processes take for few and for many rows.
 
-    The server's is DuckDB's and the kernel's cache of the tables: up to what there is, given back when it is wanted.
+    The server's is mostly DuckDB's cache of the tables, up to DuckDB's own limit, and the kernel's of the file read.
     """
     dataset, container = _prepare()
     _load(dataset, flights(SIZES[-1]))

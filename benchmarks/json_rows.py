@@ -1,6 +1,6 @@
-"""The most that batch prediction could reach: rows as JSON, and the model, with no HTTP, queue, container or BigQuery.
+"""What of batch prediction is rows as JSON and the model: its own functions, with no HTTP, container or BigQuery.
 
-Two processes, each with half of the rows, do what nobody can leave out: Arrow to rows to JSON, as Vertex AI sends them,
+Two processes, each with half of the rows, do what a job cannot leave out: Arrow to rows to JSON, as Vertex AI sends it,
 JSON to a data frame, the model, scores to JSON, and JSON to the texts that are written to the table.
 """
 
@@ -62,7 +62,7 @@ def _work(end: Connection, model: Any, signature: Any, frame: Any, batch: int) -
     from threadpoolctl import threadpool_limits
 
     from accelerator.prediction.columns import Columns
-    from localcloud.vertex.batch.worker import GARBAGE_THRESHOLD
+    from localcloud.__main__ import GARBAGE_THRESHOLD
 
     columns, table = Columns(signature), pa.RecordBatch.from_pandas(frame, preserve_index=False)
     gc.set_threshold(GARBAGE_THRESHOLD)

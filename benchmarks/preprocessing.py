@@ -8,12 +8,14 @@ that are in memory already; preprocessing reads them from BigQuery, writes files
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,7 @@ SIZES = (100_000, 1_000_000, 3_000_000)
 
 def run(arguments: list[str]) -> int:
     """Make the tables, and measure in the image's environment."""
-    from benchmarks.image import run_in
+    from benchmarks.image import run_in  # this module is loaded in the image's environment too, where that cannot be
 
     return run_in(
         "preprocessing", "benchmarks.preprocessing", ["--dataset", _load("--memory" in arguments), *arguments]
@@ -125,12 +127,14 @@ def _preprocess(dataset: str, table: str, function: str, kind: str) -> None:
 
 
 def _held(table: str) -> list[Any]:
-    """The table's batches as the functions get them, in memory."""
+    """The table's batches as the functions get them, in memory; streams are read side by side."""
     from accelerator.preprocessing import tables
     from accelerator.preprocessing.batches import gathered
 
     streams, schema = tables.session(PROJECT, table)
-    return [batch for stream in streams for batch in gathered(tables.rows(stream, schema))]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        read = pool.map(lambda stream: list(gathered(tables.rows(stream, schema))), streams)
+        return [batch for batches in read for batch in batches]
 
 
 def _timed(call: Any) -> float:
